@@ -1,0 +1,45 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "shadow_store/base/digest.hpp"
+#include "shadow_store/base/file_system.hpp"
+
+namespace rehook {
+
+// Where artifacts and everything else rehook keeps on disk live. Opening checks that the folder is
+// ours alone: owner, mode 0700, no symbolic link, and no parent that others could swap it through.
+// Thread-safe; several processes may use one store.
+//
+//   <root>/format                     "rehook store 1 xxh3-128\n"
+//   <root>/objects/<hh>/<digest>-<file name>   an artifact, 0500, never written again
+//   <root>/projects/<project id>/     one folder per project (see builder/README.md)
+//   <root>/sessions/<pid>-<start>/    shadow copies of one live process, and its lease lock
+class ArtifactStore final {
+ public:
+  // Creates the folder when missing. unsafe: the message names the directory and the reason.
+  static Result<ArtifactStore> open(FileSystem& fs, Path root);
+
+  [[nodiscard]] const Path& root() const { return root_; }
+  [[nodiscard]] Path object_path(const Digest& digest, std::string_view file_name) const;
+
+  // Copies `file` into the store under the digest of the bytes copied: clone or copy to a private
+  // name, re-check that the source did not change meanwhile (retry three times), digest, fsync,
+  // link, fsync the directory. Publishing what is already there is cheap and keeps the old inode.
+  Result<Digest> publish(const Path& file);
+
+  // Whether a whole artifact is there; verifies size > 0 and type, not the digest.
+  [[nodiscard]] bool contains(const Digest& digest, std::string_view file_name) const;
+  // Reads it back and compares digests; a bad object is removed and reported as corrupt.
+  Status verify(const Digest& digest, std::string_view file_name);
+
+ private:
+  ArtifactStore(FileSystem& fs, Path root) : fs_(&fs), root_(std::move(root)) {}
+  FileSystem* fs_;
+  Path root_;
+};
+
+}  // namespace rehook

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "shadow_store/base/digest.hpp"
+#include "shadow_store/base/result.hpp"
+
+namespace rehook {
+
+using Path = std::filesystem::path;
+
+// What one stat(2) tells; times in nanoseconds since the epoch.
+struct FileStat {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  std::uint64_t size = 0;
+  std::int64_t mtime_ns = 0;
+  std::int64_t ctime_ns = 0;
+  std::uint32_t mode = 0;  // st_mode, type bits included
+  std::uint32_t uid = 0;
+  friend bool operator==(const FileStat&, const FileStat&) = default;
+  [[nodiscard]] bool is_directory() const { return (mode & 0170000U) == 0040000U; }
+  [[nodiscard]] bool is_regular() const { return (mode & 0170000U) == 0100000U; }
+};
+
+enum class MissingOk { no, yes };
+
+// Every side effect on files that logic needs, so that tests can count and break them.
+// Implementations are thread-safe. Paths are bytes; nothing is decoded.
+class FileSystem {
+ public:
+  virtual ~FileSystem() = default;
+
+  // Follows symbolic links. not_found when the path does not exist (or a parent is no directory).
+  virtual Result<FileStat> stat(const Path& path) = 0;
+  virtual Result<std::string> read(const Path& path) = 0;
+  // Digest of the content, without keeping it.
+  virtual Result<Digest> digest(const Path& path) = 0;
+  // Names in a directory, sorted, without "." and "..".
+  virtual Result<std::vector<std::string>> list(const Path& path) = 0;
+
+  // Temporary file in the same directory (O_EXCL, 0600), write, fsync, rename, fsync of the directory.
+  virtual Status write_atomic(const Path& path, std::string_view data) = 0;
+  // Like write_atomic, but an existing `path` stays as it is (link(2) instead of rename(2)); the
+  // file ends with mode `mode`. `source` is cloned, else copied.
+  virtual Status publish_copy(const Path& source, const Path& path, std::uint32_t mode) = 0;
+  // A private copy that must not exist yet: FICLONE, else copy_file_range, else read and write. Not synced.
+  virtual Status copy_new(const Path& source, const Path& path, std::uint32_t mode) = 0;
+  // Appends one record with a single write(2) to a file opened O_APPEND, creating it 0600.
+  virtual Status append(const Path& path, std::string_view data) = 0;
+  virtual Status make_directories(const Path& path) = 0;  // new ones get 0700
+  virtual Status remove(const Path& path, MissingOk missing) = 0;
+  virtual Status remove_tree(const Path& path) = 0;
+};
+
+// The real one; stateless, lives as long as the process.
+[[nodiscard]] FileSystem& posix_file_system();
+
+}  // namespace rehook
