@@ -9,14 +9,14 @@
 
 namespace rehook {
 
-// The parts of CMake's File API (v1) that rehook uses; see cmake-file-api(7). All paths absolute.
+// The parts of CMake's File API (v1) that rehook uses; see cmake-file-api(7). Absolute paths.
 struct CompileGroup {
   std::string language;            // "CXX", "C", …
   std::string standard;            // "17" or empty
   std::vector<std::string> flags;  // compileCommandFragments, split as a shell would
   std::vector<std::string> defines;
-  std::vector<Path> includes;        // in order, -isystem ones too
-  std::vector<Path> system_includes; // the subset CMake marks isSystem
+  std::vector<Path> includes;         // in order, -isystem ones too
+  std::vector<Path> system_includes;  // the subset CMake marks isSystem
 };
 
 struct TargetSource {
@@ -31,8 +31,9 @@ struct Target {
   std::string type;          // "MODULE_LIBRARY", "SHARED_LIBRARY", "STATIC_LIBRARY", …
   std::string name_on_disk;  // "_core.cpython-311-x86_64-linux-gnu.so"
   std::vector<Path> artifacts;
-  std::vector<std::string> install_destinations;  // as CMake wrote them: relative to the prefix, or absolute
-  std::vector<std::string> dependencies;          // ids
+  // As CMake wrote them: relative to the prefix, or absolute.
+  std::vector<std::string> install_destinations;
+  std::vector<std::string> dependencies;  // ids
   std::vector<TargetSource> sources;
   std::vector<CompileGroup> compile_groups;
   std::string defined_in;  // "CMakeLists.txt:12", for messages
@@ -58,8 +59,10 @@ struct CodeModel {
   Path source_dir, build_dir;
   std::vector<Target> targets;
   std::vector<Toolchain> toolchains;
-  std::vector<Path> cmake_inputs;  // without the ones CMake itself generated in the build folder
-  std::vector<Path> glob_dirs;     // folders that CONFIGURE_DEPENDS globs look into (VerifyGlobs.cmake or globsDependent)
+  // Without CMake's own modules and without what was generated in the build folder.
+  std::vector<Path> cmake_inputs;
+  // Folders that CONFIGURE_DEPENDS globs look into (globsDependent or VerifyGlobs.cmake).
+  std::vector<Path> glob_dirs;
   std::map<std::string, std::string> cache;
   std::vector<InstalledFile> installed_files;
 };
@@ -67,9 +70,9 @@ struct CodeModel {
 // Asks for codemodel 2, cmakeFiles 1, toolchains 1 and cache 2; call before configuring.
 [[nodiscard]] Status write_file_api_query(FileSystem& fs, const Path& build_dir);
 
-// Reads the newest reply. not_found: never configured. Unknown kinds and fields are ignored; a file
-// that vanishes under us (CMake is re-running) is read again. With a multi-configuration generator
-// `configuration` picks one.
+// Reads the newest reply. not_found: never configured. Unknown kinds and fields are ignored; a
+// file that vanishes under us (CMake is re-running) is read again. With a multi-configuration
+// generator `configuration` picks one.
 [[nodiscard]] Result<CodeModel> read_file_api_reply(FileSystem& fs, const Path& build_dir,
                                                     const std::string& configuration);
 

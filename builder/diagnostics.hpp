@@ -8,16 +8,17 @@ namespace rehook {
 
 struct Diagnostic {
   std::string file;
-  int line = 0;    // 1-based; 0 when unknown
-  int column = 0;  // 1-based; 0 when unknown
+  int line = 0;          // 1-based; 0 when unknown
+  int column = 0;        // 1-based; 0 when unknown
   std::string severity;  // "error", "warning" or "note"
   std::string text;      // one line
   std::string excerpt;   // source line and caret as the compiler printed them, may be empty
 };
 
-// Reads what gcc, clang, the linkers (undefined reference, multiple definition), ninja and CMake
-// ("CMake Error at file:line (command):") print; colour codes are ignored. Errors first, each group
-// in the order printed; repeats dropped. Never fails: text it does not understand is left out.
+// Reads what gcc, clang, the linkers (undefined reference, multiple definition), ninja and
+// CMake ("CMake Error at file:line (command):") print; colour codes are ignored. Errors first,
+// then warnings, then notes, each group in the order printed; repeats dropped. Never fails:
+// text it does not understand is left out.
 [[nodiscard]] std::vector<Diagnostic> parse_diagnostics(std::string_view output);
 
 // "[3/7] Building CXX object CMakeFiles/_core.dir/src/algo.cpp.o" -> {3, 7, "algo.cpp"}.

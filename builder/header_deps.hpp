@@ -13,12 +13,14 @@ struct ObjectDeps {
   std::vector<Path> inputs;  // absolute, as the compiler spelled them
 };
 
-// From ninja's deps log (<build>/.ninja_deps, versions 3 and 4), the last record of each output.
-// A truncated tail is legal and ignored; anything else out of order is corrupt. Missing: empty.
-// Format: ninja's src/deps_log.h.
-[[nodiscard]] Result<std::vector<ObjectDeps>> read_ninja_deps(FileSystem& fs, const Path& build_dir);
+// From ninja's deps log (<build>/.ninja_deps, versions 3 and 4), the last record of each
+// output. A truncated tail is legal and ignored; anything else out of order is corrupt.
+// Missing: empty. Format: ninja's src/deps_log.h.
+[[nodiscard]] Result<std::vector<ObjectDeps>> read_ninja_deps(FileSystem& fs,
+                                                              const Path& build_dir);
 
 // From the .d files that the Makefile generators leave beside the objects.
-[[nodiscard]] Result<std::vector<ObjectDeps>> read_depfiles(FileSystem& fs, const Path& build_dir);
+[[nodiscard]] Result<std::vector<ObjectDeps>> read_depfiles(FileSystem& fs,
+                                                            const Path& build_dir);
 
 }  // namespace rehook

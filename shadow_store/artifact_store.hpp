@@ -10,14 +10,17 @@
 
 namespace rehook {
 
-// Where artifacts and everything else rehook keeps on disk live. Opening checks that the folder is
-// ours alone: owner, mode 0700, no symbolic link, and no parent that others could swap it through.
-// Thread-safe; several processes may use one store.
+// Where artifacts and everything else rehook keeps on disk live. Opening checks that the folder
+// is ours alone: owner, mode 0700, no symbolic link, and no parent that others could swap it
+// through. Thread-safe; several processes may use one store. Once open, root() holds no
+// symbolic link.
 //
 //   <root>/format                     "rehook store 1 xxh3-128\n"
 //   <root>/objects/<hh>/<digest>-<file name>   an artifact, 0500, never written again
 //   <root>/projects/<project id>/     one folder per project (see builder/README.md)
 //   <root>/sessions/<pid>-<start>/    shadow copies of one live process, and its lease lock
+//   .tmp-<pid>-<random>               being written; removed by open() when that process is
+//   gone
 class ArtifactStore final {
  public:
   // Creates the folder when missing. unsafe: the message names the directory and the reason.
@@ -26,9 +29,11 @@ class ArtifactStore final {
   [[nodiscard]] const Path& root() const { return root_; }
   [[nodiscard]] Path object_path(const Digest& digest, std::string_view file_name) const;
 
-  // Copies `file` into the store under the digest of the bytes copied: clone or copy to a private
-  // name, re-check that the source did not change meanwhile (retry three times), digest, fsync,
-  // link, fsync the directory. Publishing what is already there is cheap and keeps the old inode.
+  // Copies `file` into the store under the digest of the bytes copied: clone or copy to a
+  // private name, re-check that the source did not change meanwhile (retry three times),
+  // digest, fsync, link, fsync the directory. Publishing what is already there is cheap and
+  // keeps the old inode, unless its content has rotted: then it is replaced. corrupt: `file`
+  // kept changing, is empty, or is a shared library that was not written to its end.
   Result<Digest> publish(const Path& file);
 
   // Whether a whole artifact is there; verifies size > 0 and type, not the digest.
@@ -38,6 +43,10 @@ class ArtifactStore final {
 
  private:
   ArtifactStore(FileSystem& fs, Path root) : fs_(&fs), root_(std::move(root)) {}
+  Result<Digest> publish_once(const Path& file);
+  // contains(), and the content is what the digest says.
+  [[nodiscard]] bool holds(const Digest& digest, std::string_view file_name) const;
+
   FileSystem* fs_;
   Path root_;
 };

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -11,24 +12,34 @@ namespace rehook {
 // The folder of this process under <store>/sessions, held by a kernel lock for as long as the
 // process lives. Opening it removes the folders of processes that are gone.
 // Every file made here has a name of its own that is never used twice. Thread-safe.
+// A child made by fork(2) has a process id, and so needs a folder, of its own: open another
+// one.
 class ShadowFolder final {
  public:
   static Result<std::shared_ptr<ShadowFolder>> open(FileSystem& fs, const ArtifactStore& store);
 
-  // Makes the uniquely named file that is really dlopen'ed: a copy of the artifact, checked as an
-  // ELF image before and edited (see elf_editor.hpp) before anyone maps it.
-  // `module` and `generation` only make the name readable: "pkg._core.g3.<digest8>.<file name>".
+  // Makes the uniquely named file that is really dlopen'ed: a copy of the artifact, checked
+  // against `digest`, the one it was published under, and as an ELF image, and edited (see
+  // elf_editor.hpp) before anyone maps it; then 0500. corrupt: the artifact is not what was
+  // published. busy: this folder belongs to another process, of which this one is a fork.
+  // `module` and `generation` only make the name readable:
+  // "pkg._core.g3.<digest8>.<counter>.<file name>".
   Result<Path> make(const Path& artifact, const Digest& digest, const std::string& module,
                     unsigned generation);
 
   [[nodiscard]] const Path& path() const { return path_; }
 
  private:
-  ShadowFolder(FileSystem& fs, Path path, FileLock lock)
-      : fs_(&fs), path_(std::move(path)), lease_(std::move(lock)) {}
+  ShadowFolder(FileSystem& fs, Path path, FileLock lease, long process)
+      : fs_(&fs), path_(std::move(path)), lease_(std::move(lease)), process_(process) {}
+  [[nodiscard]] Path unused_path(const Path& artifact, const Digest& digest,
+                                 const std::string& module, unsigned generation);
+
   FileSystem* fs_;
   Path path_;
   FileLock lease_;
+  long process_;
+  std::atomic<unsigned> made_{0};
 };
 
 }  // namespace rehook

@@ -14,8 +14,8 @@ namespace rehook {
 // Names the algorithm in every stored format, so that another one can follow.
 inline constexpr std::string_view k_digest_algorithm = "xxh3-128";
 
-// XXH3-128 of some bytes, canonical (big-endian) order. It identifies content in a private store; it
-// is no defence against somebody who may write there.
+// XXH3-128 of some bytes, canonical (big-endian) order. It identifies content in a private
+// store; it is no defence against somebody who may write there.
 struct Digest {
   std::array<std::uint8_t, 16> bytes{};
 

@@ -30,31 +30,56 @@ struct FileStat {
 
 enum class MissingOk { no, yes };
 
+// Bytes to put in place of those at `offset`.
+struct FilePatch {
+  std::uint64_t offset = 0;
+  std::string bytes;
+};
+
 // Every side effect on files that logic needs, so that tests can count and break them.
 // Implementations are thread-safe. Paths are bytes; nothing is decoded.
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
 
-  // Follows symbolic links. not_found when the path does not exist (or a parent is no directory).
+  // Follows symbolic links. not_found when the path does not exist (or a parent is no
+  // directory).
   virtual Result<FileStat> stat(const Path& path) = 0;
+  // The same for the hot path: no allocation, no message. false when there is nothing to be found.
+  virtual bool lookup(const char* path, FileStat& found) {
+    const Result<FileStat> known = stat(path);
+    if (known) found = *known;
+    return known.ok();
+  }
   virtual Result<std::string> read(const Path& path) = 0;
   // Digest of the content, without keeping it.
   virtual Result<Digest> digest(const Path& path) = 0;
   // Names in a directory, sorted, without "." and "..".
   virtual Result<std::vector<std::string>> list(const Path& path) = 0;
 
-  // Temporary file in the same directory (O_EXCL, 0600), write, fsync, rename, fsync of the directory.
+  // Temporary file in the same directory (O_EXCL, 0600), write, fsync, rename, fsync of the
+  // directory.
   virtual Status write_atomic(const Path& path, std::string_view data) = 0;
-  // Like write_atomic, but an existing `path` stays as it is (link(2) instead of rename(2)); the
-  // file ends with mode `mode`. `source` is cloned, else copied.
+  // Like write_atomic, but an existing `path` stays as it is (link(2) instead of rename(2));
+  // the file ends with mode `mode`. `source` is cloned, else copied.
   virtual Status publish_copy(const Path& source, const Path& path, std::uint32_t mode) = 0;
-  // A private copy that must not exist yet: FICLONE, else copy_file_range, else read and write. Not synced.
+  // The second half of publish_copy: gives `private_file`, which only the caller knows, its
+  // mode, and moves it to `path` unless that exists. Same file system. Gone on success, the
+  // caller's on failure.
+  virtual Status publish_private(const Path& private_file, const Path& path,
+                                 std::uint32_t mode) = 0;
+  // A private copy that must not exist yet: FICLONE, else copy_file_range, else read and write.
+  // Not synced.
   virtual Status copy_new(const Path& source, const Path& path, std::uint32_t mode) = 0;
+  // Overwrites parts of a file that nobody maps, by pwrite(2): a full disk is an error, not a
+  // signal. Never makes the file longer. Not synced.
+  virtual Status patch(const Path& path, const std::vector<FilePatch>& patches) = 0;
+  virtual Status set_mode(const Path& path, std::uint32_t mode) = 0;
   // Appends one record with a single write(2) to a file opened O_APPEND, creating it 0600.
   virtual Status append(const Path& path, std::string_view data) = 0;
-  virtual Status make_directories(const Path& path) = 0;  // new ones get 0700
-  virtual Status remove(const Path& path, MissingOk missing) = 0;
+  virtual Status make_directories(const Path& path) = 0;           // new ones get 0700
+  virtual Status remove(const Path& path, MissingOk missing) = 0;  // or an empty directory
+  // Symbolic links are removed, not followed. Nothing there is success.
   virtual Status remove_tree(const Path& path) = 0;
 };
 

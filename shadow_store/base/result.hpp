@@ -20,8 +20,9 @@ enum class ErrorCode {
   unsupported,   // this build of rehook cannot do it
 };
 
-// A failure as a value. `message` is lower case, names the file and what was attempted; `hint` says
-// what to do next; `detail` is verbatim text of the tool that failed (a compiler, CMake), or empty.
+// A failure as a value. `message` is lower case, names the file and what was attempted; `hint`
+// says what to do next; `detail` is verbatim text of the tool that failed (a compiler, CMake),
+// or empty.
 struct Error {
   ErrorCode code = ErrorCode::io;
   std::string message;
@@ -36,8 +37,10 @@ template <typename T>
 class [[nodiscard]] Result {
  public:
   // Implicit on purpose: `return value;` and `return Error{…};` are what a reader expects.
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT(google-explicit-constructor)
-  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
 
   [[nodiscard]] bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
@@ -58,7 +61,9 @@ class [[nodiscard]] Result {
 };
 
 using Status = Result<Unit>;
-inline Status ok_status() { return Unit{}; }
+inline Status ok_status() {
+  return Unit{};
+}
 
 }  // namespace rehook
 
@@ -66,9 +71,9 @@ inline Status ok_status() { return Unit{}; }
 #define REHOOK_CONCAT(a, b) REHOOK_CONCAT_(a, b)
 
 // Leaves the function with the error of `expr`, a Status or Result whose value is not needed.
-#define REHOOK_TRY(expr)                                       \
-  do {                                                         \
-    auto rehook_status_ = (expr);                              \
+#define REHOOK_TRY(expr)                                           \
+  do {                                                             \
+    auto rehook_status_ = (expr);                                  \
     if (!rehook_status_) return std::move(rehook_status_).error(); \
   } while (false)
 

@@ -1,0 +1,33 @@
+# Every target does its own set-up from nothing: system packages where it may install them, a virtual
+# environment in .venv, an incremental build in build/. Nothing is done twice without need.
+#   PYTHON=python3.13 make test     picks the interpreter (before .venv exists)
+#   make test T="-k reload -x"      arguments for pytest
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: demo test bench lint clean help
+
+T ?=
+
+demo: ## a live session: edit, reload, break, repair, undo
+	@tests/tools/setup.sh package
+	@tests/tools/env.sh python tests/demo/demo.py
+
+test: ## C++ units, then the Python and integration tests
+	@tests/tools/setup.sh package native
+	@tests/tools/test.sh $(T)
+
+bench: ## the numbers of the README; also written to build/bench.json
+	@tests/tools/setup.sh package
+	@tests/tools/env.sh python tests/bench/bench.py --json build/bench.json
+
+lint: ## formatting, clang-tidy, ruff, mypy, who may include whom
+	@tests/tools/setup.sh package native lint
+	@tests/tools/lint.sh
+
+clean: ## remove everything these targets made inside this folder
+	@rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache
+	@echo "removed build/ and .venv/"
+
+help: ## this list
+	@sed -nE 's/^([a-z]+): ## (.*)/  make \1\t\2/p' Makefile | expand -t 16

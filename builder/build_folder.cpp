@@ -1,0 +1,346 @@
+#include "builder/build_folder.hpp"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string_view>
+#include <unordered_map>
+
+#include "builder/diagnostics.hpp"
+
+namespace rehook {
+namespace {
+
+constexpr std::string_view k_default_generator = "Ninja";
+
+std::string generator_of(const ProjectDescription& project) {
+  const auto& args = project.cmake_args;
+  for (std::size_t i = 0; i < args.size(); ++i) {
+    if (args[i] == "-G" && i + 1 < args.size()) return args[i + 1];
+    if (args[i].starts_with("-G") && args[i].size() > 2) return args[i].substr(2);
+  }
+  return project.generator.empty() ? std::string(k_default_generator) : project.generator;
+}
+
+std::string replace_all(std::string text, std::string_view from, const std::string& to) {
+  for (std::size_t at = text.find(from); at != std::string::npos;
+       at = text.find(from, at + to.size())) {
+    text.replace(at, from.size(), to);
+  }
+  return text;
+}
+
+std::string first_error(const std::string& output) {
+  for (const Diagnostic& diagnostic : parse_diagnostics(output)) {
+    if (diagnostic.severity != "error") continue;
+    if (diagnostic.file.empty()) return diagnostic.text;
+    return diagnostic.file + ":" + std::to_string(diagnostic.line) + ": " + diagnostic.text;
+  }
+  return "the output has no message that rehook understands";
+}
+
+std::string join(const std::vector<std::string>& items, std::string_view separator) {
+  std::string out;
+  for (const std::string& item : items) {
+    if (!out.empty()) out += separator;
+    out += item;
+  }
+  return out;
+}
+
+Error configure_error(const ProjectDescription& project, std::string output) {
+  Error error{ErrorCode::failed_build, "", "", std::move(output)};
+  if (error.detail.find("No CMAKE_CXX_COMPILER could be found") != std::string::npos ||
+      error.detail.find("No CMAKE_C_COMPILER could be found") != std::string::npos ||
+      error.detail.find("is not a full path and was not found in the PATH") !=
+          std::string::npos) {
+    error.message = "no C++ compiler was found for " + project.root.string();
+    error.hint =
+        "install one (apt-get install g++, or dnf install gcc-c++), or set CXX to yours";
+    return error;
+  }
+  if (error.detail.find(
+          "CMake was unable to find a build program corresponding to \"Ninja\"") !=
+      std::string::npos) {
+    error.message = "ninja was not found";
+    error.hint =
+        "install it: apt-get install ninja-build, dnf install ninja-build, or pip install "
+        "ninja";
+    return error;
+  }
+  error.message =
+      "CMake could not configure " + project.root.string() + ": " + first_error(error.detail);
+  if (!project.missing_requirements.empty()) {
+    error.hint = "the project's build requirements are not installed here; run: pip install '" +
+                 join(project.missing_requirements, "' '") + "'";
+  } else {
+    error.hint = "fix what CMake reports; nothing was changed";
+  }
+  return error;
+}
+
+Error explain_missing_tool(Error error) {
+  if (error.code != ErrorCode::not_found) return error;
+  if (error.message.find("cmake") != std::string::npos) {
+    error.message = "cmake was not found on PATH";
+    error.hint = "install it: apt-get install cmake, dnf install cmake, or pip install cmake";
+  } else if (error.message.find("ninja") != std::string::npos) {
+    error.message = "ninja was not found on PATH";
+    error.hint =
+        "install it: apt-get install ninja-build, dnf install ninja-build, or pip install "
+        "ninja";
+  }
+  return error;
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::optional<std::string>>> tool_environment(
+    const ProjectDescription& project) {
+  std::vector<std::pair<std::string, std::optional<std::string>>> environment = {
+      {"LC_ALL", "C"},
+      {"NINJA_STATUS", "[%f/%t] "},
+      {"CLICOLOR_FORCE", std::nullopt},
+      {"FORCE_COLOR", std::nullopt},
+      {"GCC_COLORS", std::nullopt},
+      {"REHOOK_BUILDING", "1"}};
+  environment.insert(environment.end(), project.environment.begin(), project.environment.end());
+  return environment;
+}
+
+bool BuildFolder::is_inside(const Path& path) const {
+  const std::string& text = path.native();
+  const std::string prefix = dir_.native() + "/";
+  return text.starts_with(prefix);
+}
+
+bool BuildFolder::is_configured() {
+  FileStat stat;
+  return fs_->lookup((dir_ / "CMakeCache.txt").c_str(), stat) &&
+         (fs_->lookup((dir_ / "build.ninja").c_str(), stat) ||
+          fs_->lookup((dir_ / "Makefile").c_str(), stat));
+}
+
+Status BuildFolder::configure(const ProjectDescription& project, Fresh fresh,
+                              const BuildEvents& events) {
+  FileStat stat;
+  if (!fs_->lookup((project.source_dir / "CMakeLists.txt").c_str(), stat)) {
+    return Error{ErrorCode::not_found,
+                 "there is no CMakeLists.txt in " + project.source_dir.string(),
+                 "name the folder that holds it with projects=[…]"};
+  }
+  REHOOK_TRY(fs_->make_directories(dir_));
+  if (fresh == Fresh::yes) {
+    REHOOK_TRY(fs_->remove(dir_ / "CMakeCache.txt", MissingOk::yes));
+    REHOOK_TRY(fs_->remove_tree(dir_ / "CMakeFiles"));
+  }
+  REHOOK_TRY(write_file_api_query(*fs_, dir_));
+
+  Command command;
+  command.argv = {"cmake", "-S", project.source_dir.string(), "-B", dir_.string()};
+  const bool names_generator =
+      std::any_of(project.cmake_args.begin(), project.cmake_args.end(),
+                  [](const std::string& arg) { return arg.starts_with("-G"); });
+  if (!names_generator) {
+    command.argv.emplace_back("-G");
+    command.argv.push_back(generator_of(project));
+  }
+  for (const std::string& arg : project.cmake_args) {
+    command.argv.push_back(replace_all(arg, "@BUILD@", dir_.string()));
+  }
+  command.directory = project.root;
+  command.environment = tool_environment(project);
+
+  if (events.on_progress)
+    events.on_progress({"configure", 0, 0, "configuring " + project.root.filename().string()});
+  auto result = runner_->run(command, {}, events.cancel);
+  if (!result) return explain_missing_tool(std::move(result).error());
+  if (result->exit_code != 0) return configure_error(project, std::move(result->output));
+  return ok_status();
+}
+
+Result<CodeModel> BuildFolder::model(const ProjectDescription& project) {
+  return read_file_api_reply(*fs_, dir_, project.build_type);
+}
+
+Status BuildFolder::build(const CodeModel& model, const ProjectDescription& project,
+                          const std::vector<std::string>& targets, const BuildEvents& events) {
+  Command command;
+  if (model.generator.starts_with("Ninja")) {
+    command.argv = {"ninja", "-C", dir_.string()};
+    if (model.generator == "Ninja Multi-Config") {
+      command.argv.emplace_back("-f");
+      command.argv.push_back("build-" + model.configuration + ".ninja");
+    }
+    command.argv.insert(command.argv.end(), targets.begin(), targets.end());
+  } else {
+    command.argv = {"cmake", "--build", dir_.string(), "--parallel", "--target"};
+    command.argv.insert(command.argv.end(), targets.begin(), targets.end());
+  }
+  command.directory = project.root;
+  command.environment = tool_environment(project);
+
+  const LineSink on_line = [&](std::string_view line) {
+    NinjaProgress progress;
+    if (events.on_progress && parse_ninja_progress(line, progress)) {
+      events.on_progress({"build", progress.done, progress.total, progress.what});
+    }
+  };
+  auto result = runner_->run(command, on_line, events.cancel);
+  if (!result) return explain_missing_tool(std::move(result).error());
+  if (result->exit_code != 0) {
+    Error error{ErrorCode::failed_build, first_error(result->output),
+                "fix it and import or reload again; the previous build is untouched",
+                std::move(result->output)};
+    return error;
+  }
+  return ok_status();
+}
+
+Result<std::vector<ObjectDeps>> BuildFolder::object_deps() {
+  FileStat stat;
+  if (fs_->lookup((dir_ / ".ninja_deps").c_str(), stat)) return read_ninja_deps(*fs_, dir_);
+  return read_depfiles(*fs_, dir_);
+}
+
+std::vector<Path> BuildFolder::ninja_leaf_inputs(const std::vector<ExtensionTarget>& modules) {
+  FileStat stat;
+  if (!fs_->lookup((dir_ / "build.ninja").c_str(), stat)) return {};
+  Command command;
+  command.argv = {"ninja", "-C", dir_.string(), "-t", "inputs"};
+  for (const ExtensionTarget& module : modules) command.argv.push_back(module.target_name);
+  std::vector<Path> inputs;
+  auto result = runner_->run(command, {}, {});
+  if (!result || result->exit_code != 0)
+    return inputs;  // before ninja 1.11: the File API's list must do
+  std::string_view rest = result->output;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (line.starts_with("ninja: ") || line.empty()) continue;
+    const Path path(line);
+    inputs.push_back((path.is_absolute() ? path : dir_ / path).lexically_normal());
+  }
+  return inputs;
+}
+
+Result<std::vector<Input>> BuildFolder::collect_inputs(
+    const CodeModel& model, const ProjectDescription& project,
+    const std::vector<ExtensionTarget>& modules) {
+  std::unordered_map<std::string, Input> found;
+  const auto add = [&](const std::string& name, InputKind kind, InputRole role,
+                       std::uint64_t mask) {
+    if (kind != InputKind::value && (is_inside(name) || Path(name) == dir_)) return;
+    auto [at, is_new] = found.try_emplace(name);
+    Input& input = at->second;
+    if (is_new) {
+      input.name = name;
+      input.kind = kind;
+      input.role = role;
+      input.modules = mask;
+      return;
+    }
+    input.role = std::max(input.role, role);
+    input.modules |= mask;
+  };
+
+  constexpr std::uint64_t k_every = ~0ULL;
+  std::map<std::string, std::uint64_t> mask_of_target;  // CMake target name -> modules
+  std::set<Path> source_dirs;
+  for (std::size_t i = 0; i < modules.size(); ++i) {
+    const std::uint64_t mask = i < 63 ? 1ULL << i : 1ULL << 63;
+    for (const Target* target : dependency_closure(model, modules[i].target_id)) {
+      mask_of_target[target->name] |= mask;
+      for (const TargetSource& source : target->sources) {
+        if (source.generated || is_inside(source.path)) continue;
+        add(source.path.native(), InputKind::file, InputRole::compile, mask);
+        if (source.compiled && source.path.native().starts_with(project.root.native() + "/")) {
+          source_dirs.insert(source.path.parent_path());
+        }
+      }
+    }
+  }
+
+  REHOOK_ASSIGN_OR_RETURN(const std::vector<ObjectDeps> deps, object_deps());
+  for (const ObjectDeps& object : deps) {
+    // <build>/sub/CMakeFiles/<target>.dir/src/algo.cpp.o
+    std::uint64_t mask = k_every;
+    for (auto part = object.object.begin(); part != object.object.end(); ++part) {
+      const std::string name = part->string();
+      if (!name.ends_with(".dir")) continue;
+      const auto owner = mask_of_target.find(name.substr(0, name.size() - 4));
+      mask = owner == mask_of_target.end() ? 0 : owner->second;
+      break;
+    }
+    if (mask == 0) continue;  // another target's object
+    for (const Path& input : object.inputs) {
+      add(input.lexically_normal().native(), InputKind::file, InputRole::compile, mask);
+    }
+  }
+  for (const Path& input : ninja_leaf_inputs(modules)) {
+    FileStat stat;
+    if (is_inside(input) || !fs_->lookup(input.c_str(), stat) || !stat.is_regular()) continue;
+    add(input.native(), InputKind::file, InputRole::compile, k_every);
+  }
+  for (const Path& input : model.cmake_inputs) {
+    add(input.native(), InputKind::file, InputRole::configure, k_every);
+  }
+  for (const Path& input : project.inputs) {
+    add(input.native(), InputKind::file, InputRole::configure, k_every);
+  }
+  for (const Path& dir : source_dirs)
+    add(dir.native(), InputKind::directory, InputRole::configure, k_every);
+  for (const Path& dir : model.glob_dirs)
+    add(dir.native(), InputKind::directory, InputRole::configure, k_every);
+
+  std::vector<Input> inputs;
+  inputs.reserve(found.size());
+  for (auto& [name, input] : found) inputs.push_back(std::move(input));
+  return inputs;
+}
+
+Status BuildFolder::forget_outputs_of(const std::vector<std::string>& files) {
+  if (files.empty()) return ok_status();
+  std::set<std::string> missing(files.begin(), files.end());
+  const std::set<std::string> wanted = missing;
+  auto deps = object_deps();
+  if (deps) {
+    for (const ObjectDeps& object : *deps) {
+      bool made_from_it = false;
+      for (const Path& input : object.inputs) {
+        const std::string name = input.lexically_normal().native();
+        if (!wanted.contains(name)) continue;
+        made_from_it = true;
+        missing.erase(name);
+      }
+      if (made_from_it) REHOOK_TRY(fs_->remove(object.object, MissingOk::yes));
+    }
+  }
+  // Inputs of custom commands are not in the deps log; ninja's graph knows what they make.
+  FileStat stat;
+  if (missing.empty() || !fs_->lookup((dir_ / "build.ninja").c_str(), stat)) return ok_status();
+  for (const std::string& file : missing) {
+    Command command;
+    command.argv = {"ninja", "-C", dir_.string(), "-t", "query", file};
+    auto result = runner_->run(command, {}, {});
+    if (!result || result->exit_code != 0) continue;  // no build rule reads it
+    const std::size_t outputs = result->output.find("  outputs:\n");
+    if (outputs == std::string::npos) continue;
+    std::string_view rest = std::string_view(result->output).substr(outputs + 11);
+    while (rest.starts_with("    ")) {
+      const std::size_t end = std::min(rest.find('\n'), rest.size());
+      const Path output(rest.substr(4, end - 4));
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+      const Path path = output.is_absolute() ? output : dir_ / output;
+      // build.ninja and the cache are CMake's own business: the caller configures again.
+      if (path.filename() == "build.ninja" || path.filename() == "CMakeCache.txt") continue;
+      if (fs_->lookup(path.c_str(), stat) && stat.is_regular() && is_inside(path)) {
+        REHOOK_TRY(fs_->remove(path, MissingOk::yes));
+      }
+    }
+  }
+  return ok_status();
+}
+
+}  // namespace rehook

@@ -1,0 +1,92 @@
+#include "hook/extension_loader.hpp"
+
+#include <dlfcn.h>
+
+#include <cstring>
+
+namespace rehook {
+namespace {
+
+// sys.setdlopenflags(RTLD_NOW | RTLD_LOCAL) for one scope.
+class LocalSymbols final {
+ public:
+  LocalSymbols() {
+    const Ref flags = call("sys", "getdlopenflags", {});
+    before_ = flags ? PyLong_AsLong(flags.get()) : RTLD_NOW;
+    PyErr_Clear();
+    set(RTLD_NOW | RTLD_LOCAL);
+  }
+  ~LocalSymbols() {
+    SavedError pending = SavedError::take();
+    set(before_);
+    if (pending) std::move(pending).restore();
+  }
+  LocalSymbols(const LocalSymbols&) = delete;
+  LocalSymbols& operator=(const LocalSymbols&) = delete;
+
+ private:
+  static void set(long flags) {
+    const Ref value = Ref::steal(PyLong_FromLong(flags));
+    const Ref done = call("sys", "setdlopenflags", {value.get()});
+    PyErr_Clear();
+  }
+  long before_ = RTLD_NOW;
+};
+
+}  // namespace
+
+Ref create_extension(PyObject* spec) {
+  const LocalSymbols local;
+  return call("_imp", "create_dynamic", {spec});
+}
+
+bool exec_extension(PyObject* module) { return static_cast<bool>(call("_imp", "exec_dynamic", {module})); }
+
+Ref make_file_spec(const std::string& name, const Path& path, PyObject* loader_type) {
+  const Ref py_name = from_string(name);
+  const Ref py_path = from_string(path.native());
+  const Ref loader = Ref::steal(PyObject_CallFunctionObjArgs(loader_type, py_name.get(), py_path.get(), nullptr));
+  if (!loader) return {};
+  const Ref bootstrap = Ref::steal(PyImport_ImportModule("_frozen_importlib_external"));
+  if (!bootstrap) return {};
+  const Ref maker = Ref::steal(PyObject_GetAttrString(bootstrap.get(), "spec_from_file_location"));
+  const Ref arguments = Ref::steal(PyTuple_Pack(2, py_name.get(), py_path.get()));
+  const Ref keywords = Ref::steal(PyDict_New());
+  if (!maker || !arguments || !keywords ||
+      PyDict_SetItemString(keywords.get(), "loader", loader.get()) < 0) {
+    return {};
+  }
+  return Ref::steal(PyObject_Call(maker.get(), arguments.get(), keywords.get()));
+}
+
+Ref load_extension(PyObject* spec) {
+  const Ref name = Ref::steal(PyObject_GetAttrString(spec, "name"));
+  Ref module = call("_frozen_importlib", "module_from_spec", {spec});
+  if (!module) return {};
+  // Other threads that import this name meanwhile wait for the module's import lock.
+  PyObject_SetAttrString(spec, "_initializing", Py_True);
+  PyObject* modules = PyImport_GetModuleDict();
+  const bool loaded = PyObject_SetItem(modules, name.get(), module.get()) == 0 && exec_extension(module.get());
+  SavedError pending = SavedError::take();
+  PyObject_SetAttrString(spec, "_initializing", Py_False);
+  PyErr_Clear();
+  if (loaded) return module;
+  PyObject_DelItem(modules, name.get());
+  PyErr_Clear();
+  if (pending) std::move(pending).restore();
+  return {};
+}
+
+bool share_namespace(PyObject* hidden, PyObject* dict) {
+  if (!PyModule_CheckExact(hidden) && !PyModule_Check(hidden)) return false;
+  // struct PyModuleObject { PyObject_HEAD  PyObject *md_dict; … } (Include/internal/pycore_moduleobject.h).
+  auto* const slot = reinterpret_cast<PyObject**>(reinterpret_cast<char*>(hidden) + sizeof(PyObject));
+  PyObject* const before = PyModule_GetDict(hidden);
+  if (*slot != before) return false;
+  if (before == dict) return true;
+  *slot = Py_NewRef(dict);
+  Py_DECREF(before);
+  return true;
+}
+
+}  // namespace rehook

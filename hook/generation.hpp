@@ -1,0 +1,32 @@
+#pragma once
+
+#include <set>
+#include <string>
+
+#include "hook/interpreter.hpp"
+#include "hook/loaded_library.hpp"
+#include "shadow_store/base/digest.hpp"
+
+namespace rehook {
+
+// One loaded build of one extension module. Its code stays mapped until the process ends.
+struct Generation {
+  unsigned number = 0;  // 1 for the first load; 0: loaded by somebody else before rehook looked
+  Path file;            // what was dlopen'ed
+  Digest artifact;      // zero when unknown
+  Digest code;          // loadable content, decides whether a build is news
+  std::string loaded_at;  // UTC, ISO 8601
+};
+
+// An extension module that rehook serves and that is in sys.modules.
+struct LoadedExtension {
+  std::string name;
+  Path project;                 // root
+  Ref module;                   // the module object everybody holds; the same for all generations
+  std::set<std::string> names;  // what its own initialisation defined
+  bool names_known = false;
+  Generation current;
+  std::vector<Generation> retired;
+};
+
+}  // namespace rehook

@@ -1,0 +1,259 @@
+#pragma once
+
+#include <fcntl.h>
+#include <link.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "bridge_abi.h"
+
+// The process's own memory: what may be read, where a library keeps its data, and how a word in
+// a write-protected page is changed. Compiled into a bridge on the user's machine; C++17, no
+// Python.
+
+namespace rehook_bridge {
+
+inline bool contains(const RehookRange& range, std::uintptr_t address) {
+  return address >= range.begin && address < range.end;
+}
+
+// A handful of libraries, asked for every pointer of a registry.
+struct Ranges {
+  std::vector<RehookRange> list;
+
+  Ranges() = default;
+  Ranges(const RehookRange* ranges, std::size_t count) : list(ranges, ranges + count) {}
+  bool contains(std::uintptr_t address) const {
+    for (const RehookRange& range : list) {
+      if (rehook_bridge::contains(range, address)) return true;
+    }
+    return false;
+  }
+  bool contains(const void* object) const {
+    return contains(reinterpret_cast<std::uintptr_t>(object));
+  }
+  template <typename R, typename... Args>
+  bool contains(R (*function)(Args...)) const {
+    return contains(reinterpret_cast<std::uintptr_t>(function));
+  }
+};
+
+// Addresses of objects, of whatever type: one instantiation keeps the bridge quick to compile.
+using Addresses = std::unordered_set<const void*>;
+
+// /proc/self/maps as it was when read() was called. Libraries that stay loaded keep their
+// lines.
+class MemoryMap {
+ public:
+  bool read() {
+    std::string text;
+    if (!read_all("/proc/self/maps", text)) return false;
+    parse(text);
+    return !mappings_.empty();
+  }
+
+  // "begin-end perms …" per line, sorted by address as the kernel writes them.
+  void parse(const std::string& text) {
+    mappings_.clear();
+    for (const char* line = text.c_str(); *line != '\0';) {
+      char* rest = nullptr;
+      Mapping mapping;
+      mapping.begin = std::strtoull(line, &rest, 16);
+      if (*rest == '-') mapping.end = std::strtoull(rest + 1, &rest, 16);
+      if (rest[0] == ' ' && rest[1] != '\0' && rest[2] != '\0' && rest[3] != '\0') {
+        mapping.protection = (rest[1] == 'r' ? PROT_READ : 0) |
+                             (rest[2] == 'w' ? PROT_WRITE : 0) |
+                             (rest[3] == 'x' ? PROT_EXEC : 0);
+        mappings_.push_back(mapping);
+      }
+      const char* newline = std::strchr(rest, '\n');
+      if (newline == nullptr) break;
+      line = newline + 1;
+    }
+  }
+
+  // PROT_* bits of the page at `address`; PROT_NONE when nothing is mapped there.
+  int protection(std::uintptr_t address) const {
+    const Mapping* mapping = find(address);
+    return mapping == nullptr ? PROT_NONE : mapping->protection;
+  }
+
+  bool readable(std::uintptr_t address, std::size_t size) const {
+    return readable_until(address, size) >= address + size;
+  }
+
+  // The NUL-terminated string at `address`, or null when it leaves readable memory or is
+  // absurdly long.
+  const char* c_string(std::uintptr_t address) const {
+    const std::uintptr_t end = readable_until(address, k_longest_name);
+    if (end <= address) return nullptr;
+    const char* text = reinterpret_cast<const char*>(address);
+    return std::memchr(text, '\0', end - address) == nullptr ? nullptr : text;
+  }
+
+ private:
+  static constexpr std::size_t k_longest_name = 1U << 16;
+  struct Mapping {
+    std::uintptr_t begin = 0, end = 0;
+    int protection = PROT_NONE;
+  };
+
+  static bool read_all(const char* path, std::string& text) {
+    text.resize(1U << 16);
+    const int file = ::open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return false;
+    std::size_t size = 0;
+    ssize_t got = 0;
+    while ((got = ::read(file, &text[size], text.size() - size)) != 0) {
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) break;
+      size += static_cast<std::size_t>(got);
+      if (size == text.size()) {
+        try {
+          text.resize(2 * size);
+        } catch (...) {
+          got = -1;
+          break;
+        }
+      }
+    }
+    ::close(file);
+    text.resize(size);
+    return got == 0;
+  }
+
+  const Mapping* find(std::uintptr_t address) const {
+    auto above = std::upper_bound(
+        mappings_.begin(), mappings_.end(), address,
+        [](std::uintptr_t value, const Mapping& mapping) { return value < mapping.begin; });
+    if (above == mappings_.begin()) return nullptr;
+    --above;
+    return address < above->end ? &*above : nullptr;
+  }
+
+  // Where the readable memory that starts at `address` ends, at most `size` bytes further.
+  std::uintptr_t readable_until(std::uintptr_t address, std::size_t size) const {
+    std::uintptr_t end = address;
+    while (end - address < size) {
+      const Mapping* mapping = find(end);
+      if (mapping == nullptr || (mapping->protection & PROT_READ) == 0) break;
+      end = mapping->end;
+    }
+    return std::min(end, address + size);
+  }
+
+  std::vector<Mapping> mappings_;
+};
+
+// One loaded library: its name as the dynamic loader knows it, and the parts of its file that
+// relocations may have written to (type_info objects live there, never in .bss or code).
+struct Library {
+  std::string path;
+  std::vector<RehookRange> data;
+};
+
+// Finds the library that covers `address`; false: no library does.
+inline bool library_at(std::uintptr_t address, Library& found) {
+  struct Search {
+    std::uintptr_t address;
+    Library* library;
+    bool failed;
+  } search{address, &found, false};
+  const auto visit = [](dl_phdr_info* info, std::size_t, void* data) noexcept -> int {
+    auto& wanted = *static_cast<Search*>(data);
+    bool here = false;
+    for (int i = 0; i < info->dlpi_phnum; ++i) {
+      const auto& header = info->dlpi_phdr[i];
+      const std::uintptr_t begin = info->dlpi_addr + header.p_vaddr;
+      here |=
+          header.p_type == PT_LOAD && contains({begin, begin + header.p_memsz}, wanted.address);
+    }
+    if (!here) return 0;
+    try {
+      wanted.library->path = info->dlpi_name == nullptr ? "" : info->dlpi_name;
+      for (int i = 0; i < info->dlpi_phnum; ++i) {
+        const auto& header = info->dlpi_phdr[i];
+        const std::uintptr_t begin = info->dlpi_addr + header.p_vaddr;
+        if (header.p_type == PT_LOAD && (header.p_flags & PF_W) != 0) {
+          wanted.library->data.push_back({begin, begin + header.p_filesz});
+        }
+      }
+    } catch (...) {
+      wanted.failed = true;
+    }
+    return 1;
+  };
+  return dl_iterate_phdr(visit, &search) == 1 && !search.failed;
+}
+
+// Makes the pages around some words writable while it lives.
+class WritablePages {
+ public:
+  WritablePages() = default;
+  WritablePages(const WritablePages&) = delete;
+  WritablePages& operator=(const WritablePages&) = delete;
+  ~WritablePages() {
+    for (const Run& run : runs_) {
+      mprotect(reinterpret_cast<void*>(run.begin), run.end - run.begin, run.protection);
+    }
+  }
+
+  // False with errno when the system refuses; pages opened so far are closed by the destructor.
+  bool open(const MemoryMap& map, std::vector<std::uintptr_t> addresses) {
+    const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+    std::sort(addresses.begin(), addresses.end());
+    std::vector<Run> wanted;
+    for (std::uintptr_t address : addresses) {
+      const std::uintptr_t begin = address & ~(page - 1);
+      const int protection = map.protection(begin);
+      if (!wanted.empty() && begin < wanted.back().end) continue;
+      if (protection == PROT_NONE) {
+        errno = EFAULT;
+        return false;
+      }
+      if ((protection & PROT_WRITE) != 0) continue;
+      if (!wanted.empty() && wanted.back().end == begin &&
+          wanted.back().protection == protection) {
+        wanted.back().end += page;
+      } else {
+        wanted.push_back({begin, begin + page, protection});
+      }
+    }
+    runs_.reserve(wanted.size());
+    for (const Run& run : wanted) {
+      if (mprotect(reinterpret_cast<void*>(run.begin), run.end - run.begin,
+                   run.protection | PROT_WRITE) != 0) {
+        return false;
+      }
+      runs_.push_back(run);
+    }
+    return true;
+  }
+
+ private:
+  struct Run {
+    std::uintptr_t begin, end;
+    int protection;
+  };
+  std::vector<Run> runs_;
+};
+
+// One word, whole: threads without the GIL may be comparing type_info names at this moment.
+inline void store_word(std::uintptr_t address, std::uintptr_t value) {
+  __atomic_store_n(reinterpret_cast<std::uintptr_t*>(address), value, __ATOMIC_RELEASE);
+}
+
+inline std::uintptr_t load_word(std::uintptr_t address) {
+  return __atomic_load_n(reinterpret_cast<const std::uintptr_t*>(address), __ATOMIC_RELAXED);
+}
+
+}  // namespace rehook_bridge

@@ -1,0 +1,344 @@
+#include "hook/session.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <ctime>
+
+#include "hook/extension_loader.hpp"
+#include "hook/project_description.hpp"
+#include "shadow_store/base/trace.hpp"
+#include "shadow_store/elf_image.hpp"
+
+namespace rehook {
+namespace {
+
+constexpr int k_debug = 10, k_info = 20;
+
+thread_local int inside_depth = 0;
+
+std::string top_level_of(const std::string& module) { return module.substr(0, module.find('.')); }
+
+// The package object whose import is under way, or null: one decision serves all of that import.
+const void* package_being_imported(const std::string& top_level) {
+  const Ref package = loaded_module(top_level);
+  const Ref spec = optional_attribute(package.get(), "__spec__");
+  const Ref initializing = optional_attribute(spec.get(), "_initializing");
+  return initializing && initializing.get() == Py_True ? package.get() : nullptr;
+}
+
+}  // namespace
+
+Session::Inside::Inside() { ++inside_depth; }
+Session::Inside::~Inside() { --inside_depth; }
+
+Session::Session(SessionOptions options) : options_(std::move(options)), fs_(&posix_file_system()) {}
+
+Session::~Session() { close(); }
+
+void Session::close() {
+  if (closed_) return;
+  closed_ = true;
+  pending_.clear();
+  const GilRelease released;
+  registries_.reset();  // waits for the bridge's compiler to be gone
+}
+
+Result<std::unique_ptr<Session>> Session::create(SessionOptions options) {
+  std::unique_ptr<Session> session(new Session(std::move(options)));
+  SessionOptions& set = session->options_;
+  REHOOK_ASSIGN_OR_RETURN(session->store_, ArtifactStore::open(*session->fs_, set.store_dir));
+  session->registries_ = std::make_unique<TypeRegistries>(
+      *session->fs_, posix_process_runner(), set.bridge_source, session->store_->root() / "bridges");
+
+  BuildContext context;
+  context.fs = session->fs_;
+  context.runner = &posix_process_runner();
+  context.store = &*session->store_;
+  context.build_dir = set.build_dir;
+  context.lock_timeout = set.lock_timeout;
+  const Ref suffixes = call("_imp", "extension_suffixes", {});
+  for (Py_ssize_t i = 0; suffixes && i < PyList_GET_SIZE(suffixes.get()); ++i) {
+    context.extension_suffixes.push_back(to_string(PyList_GET_ITEM(suffixes.get(), i)));
+  }
+  std::string abi = context.extension_suffixes.empty() ? "" : context.extension_suffixes.front();
+  abi = abi.size() > 4 && abi.ends_with(".so") ? abi.substr(1, abi.size() - 4) : abi;
+  context.interpreter["python abi"] = abi;
+  context.interpreter["python prefix"] = to_string(PySys_GetObject("prefix"));
+  context.interpreter["python version"] = std::string(Py_GetVersion()).substr(0, std::string(Py_GetVersion()).find(' '));
+  context.interpreter["settings"] = set.settings_key;
+  Session* const self = session.get();
+  context.describe = [self](const Path& root) -> Result<ProjectDescription> {
+    const GilAcquire gil;
+    const Inside inside;
+    auto description = describe_in_python(self->options_.describe_project.get(), root, self->cause_);
+    if (description && !self->options_.targets.empty()) description->targets = self->options_.targets;
+    return description;
+  };
+  session->projects_ = std::make_unique<ProjectRegistry>(std::move(context), set.projects);
+  return session;
+}
+
+void Session::set_loader_types(Ref extension_loader, Ref package_loader) {
+  extension_loader_ = std::move(extension_loader);
+  package_loader_ = std::move(package_loader);
+}
+
+void Session::log(int level, const std::string& line) {
+  if (!options_.log || options_.log.get() == Py_None) return;
+  SavedError pending = SavedError::take();
+  const Ref number = Ref::steal(PyLong_FromLong(level));
+  const Ref text = from_string(line);
+  const Ref done = Ref::steal(PyObject_CallFunctionObjArgs(options_.log.get(), number.get(), text.get(), nullptr));
+  if (!done) PyErr_Clear();
+  if (pending) std::move(pending).restore();
+}
+
+BuildEvents Session::events(const Project& project) {
+  BuildEvents events;
+  events.on_progress = [this, root = project.root.native()](const Progress& progress) {
+    const GilAcquire gil;
+    if (!options_.on_progress || options_.on_progress.get() == Py_None || cause_) return;
+    const Ref event = Ref::steal(Py_BuildValue("{s:s#,s:i,s:i,s:s#,s:s#}", "phase", progress.phase.data(),
+                                               static_cast<Py_ssize_t>(progress.phase.size()), "done", progress.done,
+                                               "total", progress.total, "text", progress.text.data(),
+                                               static_cast<Py_ssize_t>(progress.text.size()), "project", root.data(),
+                                               static_cast<Py_ssize_t>(root.size())));
+    const Ref done = event ? Ref::steal(PyObject_CallOneArg(options_.on_progress.get(), event.get())) : Ref();
+    if (!done) PyErr_Clear();  // a broken progress display must not break the build
+  };
+  events.cancel = [this] {
+    const GilAcquire gil;
+    if (PyErr_CheckSignals() == 0) return false;
+    cause_ = SavedError::take();  // KeyboardInterrupt, to be raised when the build is gone
+    return true;
+  };
+  return events;
+}
+
+Result<UpdateOutcome> Session::update(Project& project, Force force, Retry retry) {
+  const BuildEvents events = this->events(project);
+  auto outcome = without_gil([&] { return project.update->update(force, retry, events); });
+  if (!outcome) {
+    if (outcome.error().code != ErrorCode::canceled) mark_stale(project, outcome.error());
+    log(k_info, "failed project=" + project.root.string() + " reason=\"" + outcome.error().message + "\"");
+    return outcome;
+  }
+  counters_.stats += outcome->stats;
+  counters_.hashed += outcome->hashed;
+  counters_.waited += outcome->waited ? 1 : 0;
+  counters_.configured += outcome->configured ? 1 : 0;
+  switch (outcome->kind) {
+    case UpdateOutcome::Kind::up_to_date: ++counters_.skipped; break;
+    case UpdateOutcome::Kind::reused: ++counters_.reused; break;
+    case UpdateOutcome::Kind::built: ++counters_.built; break;
+  }
+  if (outcome->kind == UpdateOutcome::Kind::up_to_date) {
+    log(k_debug, "up-to-date project=" + project.root.string());
+    return outcome;
+  }
+  project.description.reset();
+  prepare_bridge(project);
+  const bool built = outcome->kind == UpdateOutcome::Kind::built;
+  log(k_info, std::string(built ? "rebuild" : "reuse") + " project=" + project.root.string() + " reason=\"" +
+                  outcome->reason + "\" took=" + std::to_string(outcome->decide_seconds + outcome->build_seconds) + "s");
+  return outcome;
+}
+
+void Session::prepare_bridge(Project& project) {
+  const auto products = project.update->products();
+  if (!products || !options_.enable_reloading) return;
+  const bool needed = std::any_of(products->modules.begin(), products->modules.end(),
+                                  [](const BuiltModule& module) { return module.uses_pybind11; });
+  const auto compiler = products->compilers.find("CXX");
+  if (needed && compiler != products->compilers.end()) registries_->prepare(products->bridge_flags, compiler->second);
+}
+
+Result<std::shared_ptr<ShadowFolder>> Session::shadows() {
+  if (!shadows_ || shadows_pid_ != getpid()) {  // after fork() the folder is the parent's
+    REHOOK_ASSIGN_OR_RETURN(shadows_, ShadowFolder::open(*fs_, *store_));
+    shadows_pid_ = getpid();
+  }
+  return shadows_;
+}
+
+bool Session::is_excluded(const std::string& name) const {
+  return std::any_of(options_.exclude.begin(), options_.exclude.end(), [&](const std::string& pattern) {
+    if (pattern.ends_with(".*")) return name.starts_with(pattern.substr(0, pattern.size() - 1));
+    return name == pattern;
+  });
+}
+
+void Session::invalidate_caches() { projects_->invalidate(); }
+
+Project* Session::project_of(const std::string& module) {
+  const Inside inside;
+  return projects_->find(top_level_of(module));
+}
+
+// ---- the finder ----
+
+Result<Ref> Session::find_spec(const std::string& name, PyObject* path, PyObject* target) {
+  if (inside_depth > 0 || closed_ || !options_.enable_project_importer) return Ref();
+  if (is_excluded(name) || is_excluded(top_level_of(name))) return Ref();
+  Project* project = project_of(name);
+  if (project == nullptr) return Ref();
+  const bool is_reload = target != nullptr && target != Py_None;
+  if (is_reload && options_.enable_reloading) return find_for_reload(*project, name, target);
+  return find_new(*project, name, path);
+}
+
+bool Session::is_python_module(const std::string& name, PyObject* path) {
+  if (path == nullptr || path == Py_None) return false;
+  const Ref entries = Ref::steal(PySequence_List(path));
+  if (!entries) {
+    PyErr_Clear();
+    return false;
+  }
+  const std::string last = name.substr(name.rfind('.') + 1);
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(entries.get()); ++i) {
+    const Path folder = Path(to_string(PyList_GET_ITEM(entries.get(), i))) / last;
+    FileStat stat;
+    for (const char* ending : {".py", "/__init__.py"}) {
+      const Path file = folder.native() + ending;
+      if (!fs_->lookup(file.c_str(), stat) || !stat.is_regular()) continue;
+      remember_python_source(name, file);
+      return true;
+    }
+    if (fs_->lookup(folder.c_str(), stat) && stat.is_directory()) return true;
+  }
+  return false;
+}
+
+void Session::remember_python_source(const std::string& name, const Path& file) {
+  FileStat stat;
+  if (fs_->lookup(file.c_str(), stat)) python_sources_[name] = {file, stat};
+}
+
+Ref Session::package_spec(const std::string& name, const Path& folder, PyObject* loader_type) {
+  const Path init = folder / "__init__.py";
+  FileStat stat;
+  if (!fs_->lookup(init.c_str(), stat)) {
+    const Ref external = Ref::steal(PyImport_ImportModule("_frozen_importlib"));
+    const Ref type = Ref::steal(PyObject_GetAttrString(external.get(), "ModuleSpec"));
+    const Ref arguments = Ref::steal(Py_BuildValue("(sO)", name.c_str(), Py_None));
+    const Ref keywords = Ref::steal(Py_BuildValue("{s:O}", "is_package", Py_True));
+    Ref spec = Ref::steal(PyObject_Call(type.get(), arguments.get(), keywords.get()));
+    if (!spec) return {};
+    const Ref locations = Ref::steal(PyObject_GetAttrString(spec.get(), "submodule_search_locations"));
+    const Ref text = from_string(folder.native());
+    PyList_Append(locations.get(), text.get());
+    return spec;
+  }
+  remember_python_source(name, init);
+  return make_file_spec(name, init, loader_type);
+}
+
+Result<Ref> Session::extension_spec(Project& project, const BuiltModule& module) {
+  const auto known = extensions_.find(module.module);
+  const Path file = known != extensions_.end() ? known->second.current.file : project.update->artifact_path(module);
+  Ref spec = make_file_spec(module.module, file, extension_loader_.get());
+  if (!spec) {
+    cause_ = SavedError::take();
+    return Error{ErrorCode::failed_load, "no module spec could be made for " + module.module};
+  }
+  return spec;
+}
+
+Result<Ref> Session::find_new(Project& project, const std::string& name, PyObject* path) {
+  const bool is_top_level = name.find('.') == std::string::npos;
+  if (is_top_level) {
+    const Inside inside;
+    const Path folder = projects_->package_folder(project, name);
+    if (!folder.empty()) {
+      const Ref external = Ref::steal(PyImport_ImportModule("_frozen_importlib_external"));
+      const Ref source_loader = Ref::steal(PyObject_GetAttrString(external.get(), "SourceFileLoader"));
+      Ref spec = package_spec(name, folder, source_loader.get());
+      // Python files that an editable install generated stay reachable behind the sources.
+      const auto description = project.description;
+      PyErr_Clear();
+      return spec;
+    }
+  } else if (is_python_module(name, path)) {
+    return Ref();
+  }
+  const void* const import = package_being_imported(top_level_of(name));
+  if (import == nullptr || project.decided_for != import) {
+    const Force force = options_.force_rebuild && project.decided_for == nullptr ? Force::yes : Force::no;
+    auto outcome = update(project, force, Retry::always);
+    if (!outcome) return std::move(outcome).error();
+    project.decided_for = import != nullptr ? import : &project;
+  }
+  const auto products = project.update->products();
+  if (!products) return Ref();
+  for (const BuiltModule& module : products->modules) {
+    if (module.module != name) continue;
+    if (const auto known = extensions_.find(name); known != extensions_.end()) {
+      // Removed from sys.modules and imported again: the same module object, with the newest code.
+      Plan plan;
+      ReloadSummary summary;
+      this->plan(project, {name}, "imported again", plan, summary);
+      if (!plan.modules.empty()) {
+        auto transaction = start(plan);
+        if (!transaction) return note_failure(plan, std::move(transaction).error());
+        finish(**transaction, plan, summary);
+      }
+    }
+    return extension_spec(project, module);
+  }
+  if (const auto file = products->python_files.find(name); file != products->python_files.end()) {
+    const Ref external = Ref::steal(PyImport_ImportModule("_frozen_importlib_external"));
+    const Ref source_loader = Ref::steal(PyObject_GetAttrString(external.get(), "SourceFileLoader"));
+    remember_python_source(name, file->second);
+    Ref spec = make_file_spec(name, file->second, source_loader.get());
+    PyErr_Clear();
+    return spec;
+  }
+  return Ref();
+}
+
+// ---- the loader ----
+
+Ref Session::create_module(PyObject* spec) {
+  const std::string name = string_attribute(spec, "name");
+  const auto known = extensions_.find(name);
+  if (known != extensions_.end() && known->second.current.file.native() == string_attribute(spec, "origin")) {
+    return known->second.module;
+  }
+  return create_extension(spec);
+}
+
+bool Session::exec_module(PyObject* module) {
+  const std::string name = string_attribute(module, "__name__");
+  if (const auto known = extensions_.find(name); known != extensions_.end() && known->second.module.get() == module) {
+    return true;  // executed long ago
+  }
+  if (!exec_extension(module)) return false;
+  LoadedExtension& extension = extensions_[name];
+  extension.name = name;
+  extension.module = Ref::borrow(module);
+  PyObject *key = nullptr, *value = nullptr;
+  Py_ssize_t at = 0;
+  while (PyModule_Check(module) && PyDict_Next(PyModule_GetDict(module), &at, &key, &value) != 0) {
+    extension.names.insert(to_string(key));
+  }
+  extension.names_known = true;
+  extension.current.number = 1;
+  const Ref spec = optional_attribute(module, "__spec__");
+  extension.current.file = string_attribute(spec.get(), "origin");
+  if (Project* project = project_of(name)) {
+    extension.project = project->root;
+    if (const auto products = project->update->products()) {
+      for (const BuiltModule& built : products->modules) {
+        if (built.module != name) continue;
+        extension.current.artifact = built.artifact;
+        extension.current.code = built.code;
+      }
+    }
+  }
+  stale_.clear(name);
+  log(k_info, "load module=" + name + " generation=1");
+  return true;
+}
+
+}  // namespace rehook

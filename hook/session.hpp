@@ -1,0 +1,169 @@
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "hook/generation.hpp"
+#include "hook/project_registry.hpp"
+#include "hook/reload_transaction.hpp"
+#include "hook/stale_registry.hpp"
+
+namespace rehook {
+
+// What install() was asked for, as plain values.
+struct SessionOptions {
+  Path store_dir;
+  std::vector<Path> projects;
+  std::vector<std::string> exclude;   // module names; "pkg.*" takes everything below
+  std::vector<std::string> targets;
+  Path build_dir;
+  std::string settings_key;
+  bool enable_reloading = true;
+  bool enable_project_importer = true;
+  bool force_rebuild = false;
+  std::chrono::milliseconds lock_timeout{120'000};
+  Path bridge_source;
+  Ref describe_project, on_progress, log;
+};
+
+struct ReloadedModule {
+  std::string name, kind, reason;
+  unsigned old_generation = 0, new_generation = 0;
+  double seconds = 0;
+};
+
+struct ReloadSummary {
+  std::vector<ReloadedModule> modules;
+  std::vector<std::string> unchanged;
+  std::vector<std::pair<std::string, std::string>> stale;  // module, why
+  std::vector<std::pair<std::string, std::string>> left;   // what, why
+  std::size_t built = 0, reused = 0;
+  double decide = 0, build = 0, load = 0, total = 0;  // seconds
+};
+
+struct Counters {
+  std::size_t built = 0, reused = 0, waited = 0, configured = 0, reloaded = 0, skipped = 0, stats = 0, hashed = 0;
+};
+
+// A failure of any project, for errors().
+struct ReportedFailure {
+  Path project;
+  std::vector<std::string> modules;
+  std::string kind;  // "build" or "reload"
+  Error error;
+  std::string when;
+};
+
+// One installed rehook: answers the import system and reloads. Every method needs the GIL; builds run
+// without it. After a failure, take_cause() holds the Python exception behind it, if there is one.
+class Session final {
+ public:
+  static Result<std::unique_ptr<Session>> create(SessionOptions options);
+  ~Session();
+
+  // importlib.abc.MetaPathFinder.find_spec. A null Ref is None; `target` is the module that
+  // importlib.reload() is about to execute again.
+  Result<Ref> find_spec(const std::string& name, PyObject* path, PyObject* target);
+  void invalidate_caches();
+
+  // Loader callbacks, see extension_loader.hpp.
+  Ref create_module(PyObject* spec);
+  bool exec_module(PyObject* module);
+  bool exec_reloaded_package(PyObject* loader, PyObject* module);
+
+  Result<ReloadSummary> reload(const std::vector<std::string>& names, Retry retry);
+  std::vector<std::string> modified(const std::string& path);
+  Result<std::vector<std::pair<Path, UpdateOutcome>>> build(const std::vector<std::string>& targets, Force force);
+  [[nodiscard]] bool is_reloading() const { return reloading_thread_ != 0; }
+
+  [[nodiscard]] ProjectRegistry& projects() { return *projects_; }
+  // The project that serves `module`, or null.
+  [[nodiscard]] Project* project_of(const std::string& module);
+  [[nodiscard]] const std::map<std::string, LoadedExtension>& extensions() const { return extensions_; }
+  [[nodiscard]] const StaleRegistry& stale() const { return stale_; }
+  [[nodiscard]] const Counters& counters() const { return counters_; }
+  [[nodiscard]] std::vector<ReportedFailure> failures();
+  // Runs `action` on a project's update object with the GIL released.
+  template <typename Action>
+  auto without_gil(Action action) {
+    const Inside inside;
+    const GilRelease released;
+    return action();
+  }
+
+  void set_loader_types(Ref extension_loader, Ref package_loader);
+  void set_progress(Ref callback) { options_.on_progress = std::move(callback); }
+  [[nodiscard]] SavedError take_cause() { return std::move(cause_); }
+  void close();
+
+ private:
+  // Marks this thread as running rehook's own code: imports made meanwhile are not ours to serve.
+  struct Inside {
+    Inside();
+    ~Inside();
+    Inside(const Inside&) = delete;
+    Inside& operator=(const Inside&) = delete;
+  };
+  struct Plan {
+    std::vector<Reloadable> modules;
+    std::vector<std::string> reasons;
+    std::vector<std::string> python;  // Python modules whose source changed
+    std::vector<std::string> around;  // all loaded Python modules of the projects concerned
+  };
+  using Wanted = std::vector<std::string>;  // module names; each stands for itself and all below it
+
+  explicit Session(SessionOptions options);
+  void log(int level, const std::string& line);
+  [[nodiscard]] BuildEvents events(const Project& project);
+  Result<UpdateOutcome> update(Project& project, Force force, Retry retry);
+  [[nodiscard]] bool is_excluded(const std::string& name) const;
+  [[nodiscard]] Result<Ref> find_new(Project& project, const std::string& name, PyObject* path);
+  [[nodiscard]] Result<Ref> find_for_reload(Project& project, const std::string& name, PyObject* target);
+  [[nodiscard]] Ref package_spec(const std::string& name, const Path& folder, PyObject* loader_type);
+  [[nodiscard]] Result<Ref> extension_spec(Project& project, const BuiltModule& module);
+  [[nodiscard]] bool is_python_module(const std::string& name, PyObject* path);
+  void remember_python_source(const std::string& name, const Path& file);
+  [[nodiscard]] LoadedExtension* loaded_extension(Project& project, const BuiltModule& module);
+  Result<Wanted> resolve(const std::vector<std::string>& names, std::vector<Project*>& projects);
+  void plan(Project& project, const Wanted& wanted, const std::string& reason, Plan& plan, ReloadSummary& summary);
+  [[nodiscard]] bool python_source_changed(const std::string& name);
+  Result<std::shared_ptr<ReloadTransaction>> start(Plan& plan);
+  void finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary& summary);
+  void mark_stale(Project& project, const Error& error);
+  void remind(ReloadSummary* summary);
+  Result<std::shared_ptr<ShadowFolder>> shadows();
+  void prepare_bridge(Project& project);
+  Result<ReloadSummary> update_and_plan(const std::vector<Project*>& projects, const Wanted& wanted, Retry retry,
+                                        Plan& plan);
+  Error note_failure(const Plan& plan, Error error);
+
+  SessionOptions options_;
+  FileSystem* fs_;
+  std::optional<ArtifactStore> store_;
+  std::unique_ptr<ProjectRegistry> projects_;
+  std::unique_ptr<TypeRegistries> registries_;
+  std::shared_ptr<ShadowFolder> shadows_;
+  int shadows_pid_ = 0;
+  Ref extension_loader_, package_loader_;
+  std::map<std::string, LoadedExtension> extensions_;
+  std::map<std::string, std::pair<Path, FileStat>> python_sources_;
+  struct Pending {
+    std::shared_ptr<ReloadTransaction> transaction;
+    Plan plan;
+    ReloadSummary summary;
+  };
+  std::map<std::string, Pending> pending_;  // importlib.reload(package): between find_spec and exec_module
+  std::vector<ReportedFailure> reload_failures_;
+  StaleRegistry stale_;
+  Counters counters_;
+  SavedError cause_;
+  std::mutex reload_mutex_;
+  std::atomic<unsigned long> reloading_thread_{0};
+  bool closed_ = false;
+};
+
+}  // namespace rehook

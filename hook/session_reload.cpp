@@ -1,0 +1,412 @@
+// The reloading half of Session: resolve what was asked for, update the projects, plan, transact.
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+
+#include "hook/extension_loader.hpp"
+#include "hook/session.hpp"
+#include "shadow_store/base/trace.hpp"
+#include "shadow_store/elf_image.hpp"
+#include "shadow_store/loadable_digest.hpp"
+
+namespace rehook {
+namespace {
+
+constexpr int k_info = 20, k_warning = 30;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+bool is_below(const std::string& module, const std::string& wanted) {
+  return module == wanted || module.starts_with(wanted + ".");
+}
+
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+}  // namespace
+
+// Who runs now (or what was loaded before rehook looked); null when the module is not in sys.modules.
+LoadedExtension* Session::loaded_extension(Project& project, const BuiltModule& built) {
+  if (const auto known = extensions_.find(built.module); known != extensions_.end()) return &known->second;
+  const Ref module = loaded_module(built.module);
+  if (!module || !PyModule_Check(module.get())) return nullptr;
+  const Ref spec = optional_attribute(module.get(), "__spec__");
+  LoadedExtension extension;
+  extension.name = built.module;
+  extension.project = project.root;
+  extension.module = module;
+  extension.current.file = string_attribute(spec.get(), "origin");
+  if (extension.current.file.empty()) extension.current.file = string_attribute(module.get(), "__file__");
+  if (auto bytes = fs_->read(extension.current.file)) {
+    if (auto code = loadable_digest(*bytes)) extension.current.code = *code;
+  }
+  return &(extensions_[built.module] = std::move(extension));
+}
+
+bool Session::python_source_changed(const std::string& name) {
+  const auto known = python_sources_.find(name);
+  if (known == python_sources_.end()) return false;
+  FileStat now;
+  if (!fs_->lookup(known->second.first.c_str(), now)) return false;  // gone: the old code keeps running
+  const FileStat& before = known->second.second;
+  return now.mtime_ns != before.mtime_ns || now.size != before.size || now.inode != before.inode;
+}
+
+void Session::plan(Project& project, const Wanted& wanted, const std::string& reason, Plan& plan,
+                   ReloadSummary& summary) {
+  const auto products = project.update->products();
+  if (!products) return;
+  const auto compiler = products->compilers.find("CXX");
+  const auto is_wanted = [&](const std::string& module) {
+    return wanted.empty() || std::any_of(wanted.begin(), wanted.end(),
+                                         [&](const std::string& name) { return is_below(module, name); });
+  };
+  std::set<std::string> top_levels;
+  for (const auto& [package, folder] : products->packages) top_levels.insert(package);
+  for (const BuiltModule& built : products->modules) {
+    if (is_excluded(built.module) || !is_wanted(built.module)) continue;
+    LoadedExtension* extension = loaded_extension(project, built);
+    if (extension == nullptr) continue;
+    if (extension->current.code == built.code) {
+      summary.unchanged.push_back(built.module);
+      stale_.clear(built.module);
+      continue;
+    }
+    Reloadable item;
+    item.extension = extension;
+    item.artifact = project.update->artifact_path(built);
+    item.digest = built.artifact;
+    item.code = built.code;
+    item.uses_pybind11 = built.uses_pybind11;
+    item.flags = products->bridge_flags;
+    if (compiler != products->compilers.end()) item.compiler = compiler->second;
+    item.next_number = extension->current.number + 1;
+    plan.modules.push_back(std::move(item));
+    plan.reasons.push_back(reason.empty() ? "a newer build is in the store" : reason);
+  }
+  const Ref names = Ref::steal(PyDict_Keys(PyImport_GetModuleDict()));
+  for (Py_ssize_t i = 0; names && i < PyList_GET_SIZE(names.get()); ++i) {
+    const std::string name = to_string(PyList_GET_ITEM(names.get(), i));
+    if (!top_levels.contains(name.substr(0, name.find('.'))) || extensions_.contains(name)) continue;
+    plan.around.push_back(name);
+    if (!python_sources_.contains(name)) {
+      const Ref module = loaded_module(name);
+      const std::string file = string_attribute(module.get(), "__file__");
+      if (file.ends_with(".py")) remember_python_source(name, file);
+    }
+    if (is_wanted(name) && !is_excluded(name) && python_source_changed(name)) plan.python.push_back(name);
+  }
+  // Submodules before the packages that import from them.
+  std::sort(plan.python.begin(), plan.python.end(), [](const std::string& a, const std::string& b) {
+    const auto depth = [](const std::string& name) { return std::count(name.begin(), name.end(), '.'); };
+    return depth(a) != depth(b) ? depth(a) > depth(b) : a < b;
+  });
+}
+
+Result<std::shared_ptr<ReloadTransaction>> Session::start(Plan& plan) {
+  REHOOK_ASSIGN_OR_RETURN(const std::shared_ptr<ShadowFolder> folder, shadows());
+  auto transaction = std::make_shared<ReloadTransaction>(*fs_, *registries_, *folder, extension_loader_.get());
+  const Inside inside;
+  const auto cancel = [this] {
+    const GilAcquire gil;
+    if (PyErr_CheckSignals() == 0) return false;
+    cause_ = SavedError::take();
+    return true;
+  };
+  const auto run = [&]() -> Status {
+    REHOOK_TRY(transaction->stage(plan.modules, cancel));
+    REHOOK_TRY(transaction->load());
+    REHOOK_TRY(transaction->swap());
+    return transaction->follow(plan.around, plan.python);
+  };
+  if (Status status = run(); !status) {
+    if (SavedError cause = transaction->take_cause()) cause_ = std::move(cause);
+    return std::move(status).error();
+  }
+  return transaction;
+}
+
+void Session::finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary& summary) {
+  transaction.commit();
+  for (std::size_t i = 0; i < plan.modules.size(); ++i) {
+    LoadedExtension& extension = *plan.modules[i].extension;
+    extension.current.loaded_at = utc_now();
+    stale_.clear(extension.name);
+    std::erase_if(reload_failures_, [&](const ReportedFailure& failure) {
+      return std::find(failure.modules.begin(), failure.modules.end(), extension.name) != failure.modules.end();
+    });
+    summary.modules.push_back({extension.name, "extension", plan.reasons[i], extension.retired.back().number,
+                               extension.current.number, 0});
+    ++counters_.reloaded;
+    log(k_info, "reload module=" + extension.name + " reason=\"" + plan.reasons[i] +
+                    "\" generation=" + std::to_string(extension.current.number));
+  }
+  for (const std::string& name : plan.python) {
+    summary.modules.push_back({name, "python", "its source changed", 0, 0, 0});
+    const auto known = python_sources_.find(name);
+    if (known != python_sources_.end()) remember_python_source(name, Path(known->second.first));
+  }
+  for (const auto& left : transaction.left_behind()) summary.left.push_back(left);
+}
+
+Error Session::note_failure(const Plan& plan, Error error) {
+  ReportedFailure failure{{}, {}, "reload", error, utc_now()};
+  for (const Reloadable& module : plan.modules) {
+    failure.modules.push_back(module.extension->name);
+    failure.project = module.extension->project;
+    stale_.mark(module.extension->name, first_line(error.message));
+  }
+  if (error.code != ErrorCode::canceled) {
+    std::erase_if(reload_failures_, [&](const ReportedFailure& known) { return known.modules == failure.modules; });
+    reload_failures_.push_back(std::move(failure));
+  }
+  return error;
+}
+
+void Session::mark_stale(Project& project, const Error& error) {
+  const auto products = project.update->products();
+  if (!products) return;
+  for (const BuiltModule& module : products->modules) {
+    if (loaded_module(module.module)) stale_.mark(module.module, first_line(error.message));
+  }
+}
+
+void Session::remind(ReloadSummary* summary) {
+  for (const auto& [module, why] : stale_.all()) {
+    if (summary != nullptr) summary->stale.emplace_back(module, why);
+    log(k_warning, module + " still runs its previous build: " + why + " (see: rehook errors)");
+  }
+}
+
+Result<Session::Wanted> Session::resolve(const std::vector<std::string>& names, std::vector<Project*>& projects) {
+  Wanted wanted;
+  if (names.empty()) {
+    projects = projects_->all();
+    return wanted;
+  }
+  for (const std::string& name : names) {
+    if (!loaded_module(name) && !extensions_.contains(name)) {
+      return Error{ErrorCode::invalid, name + " is not imported, so there is nothing to reload",
+                   "import it first, or check the spelling"};
+    }
+    if (is_excluded(name)) {
+      return Error{ErrorCode::invalid, name + " is excluded from reloading by the setting exclude",
+                   "take it out of exclude, or reload another module"};
+    }
+    Project* project = project_of(name);
+    if (project == nullptr) {
+      return Error{ErrorCode::invalid, name + " does not belong to a CMake project that rehook knows",
+                   "name the project's folder: rehook.install(projects=[\"path/to/project\"])"};
+    }
+    if (std::find(projects.begin(), projects.end(), project) == projects.end()) projects.push_back(project);
+    wanted.push_back(name);
+  }
+  return wanted;
+}
+
+Result<ReloadSummary> Session::update_and_plan(const std::vector<Project*>& projects, const Wanted& wanted,
+                                               Retry retry, Plan& plan) {
+  ReloadSummary summary;
+  std::vector<std::string> reasons;
+  std::vector<Project*> current;
+  for (Project* project : projects) {
+    // Never built and nothing of it loaded: reload() has no business building it.
+    const auto products = project->update->products();
+    const bool concerned = !wanted.empty() || (products && std::any_of(products->modules.begin(), products->modules.end(),
+                                                                       [](const BuiltModule& module) {
+                                                                         return static_cast<bool>(loaded_module(module.module));
+                                                                       }));
+    if (!concerned) continue;
+    auto outcome = update(*project, Force::no, retry);
+    if (!outcome) {
+      const auto failure = project->update->failure();
+      const bool is_news = retry == Retry::always || !failure || !failure->repeated;
+      if (is_news) return std::move(outcome).error();
+      continue;  // told before; the reminder says it again
+    }
+    summary.decide += outcome->decide_seconds;
+    summary.build += outcome->build_seconds;
+    summary.built += outcome->kind == UpdateOutcome::Kind::built ? 1 : 0;
+    summary.reused += outcome->kind == UpdateOutcome::Kind::reused ? 1 : 0;
+    reasons.push_back(outcome->reason);
+    current.push_back(project);
+  }
+  for (std::size_t i = 0; i < current.size(); ++i) this->plan(*current[i], wanted, reasons[i], plan, summary);
+  return summary;
+}
+
+Result<ReloadSummary> Session::reload(const std::vector<std::string>& names, Retry retry) {
+  const auto start_time = Clock::now();
+  if (reloading_thread_.load() == PyThread_get_thread_ident()) {
+    return Error{ErrorCode::invalid, "a reload is running in this thread already", "call reload() after it has ended"};
+  }
+  std::unique_lock<std::mutex> turn(reload_mutex_, std::defer_lock);
+  {
+    const GilRelease released;
+    turn.lock();
+  }
+  struct Mark {
+    std::atomic<unsigned long>& thread;
+    explicit Mark(std::atomic<unsigned long>& at) : thread(at) { thread = PyThread_get_thread_ident(); }
+    ~Mark() { thread = 0; }
+  } const mark(reloading_thread_);
+  const TraceStep step("reload");
+
+  std::vector<Project*> projects;
+  REHOOK_ASSIGN_OR_RETURN(const Wanted wanted, resolve(names, projects));
+  Plan plan;
+  REHOOK_ASSIGN_OR_RETURN(ReloadSummary summary, update_and_plan(projects, wanted, retry, plan));
+  if (!plan.modules.empty() || !plan.python.empty()) {
+    const auto load_start = Clock::now();
+    auto transaction = start(plan);
+    if (!transaction) return note_failure(plan, std::move(transaction).error());
+    finish(**transaction, plan, summary);
+    summary.load = seconds_since(load_start);
+  }
+  remind(&summary);
+  summary.total = seconds_since(start_time);
+  for (ReloadedModule& module : summary.modules) module.seconds = summary.total;
+  return summary;
+}
+
+// importlib.reload(module): the compiled modules change here, before the import system touches
+// anything; a package's own body is then executed by the import system, and only after that the
+// transaction is committed.
+Result<Ref> Session::find_for_reload(Project& project, const std::string& name, PyObject* target) {
+  if (reloading_thread_.load() == PyThread_get_thread_ident()) return Ref();
+  std::unique_lock<std::mutex> turn(reload_mutex_, std::defer_lock);
+  {
+    const GilRelease released;
+    turn.lock();
+  }
+  pending_.erase(name);
+  Plan plan;
+  const auto before = project.update->products();
+  const bool is_extension =
+      extensions_.contains(name) ||
+      (before && std::any_of(before->modules.begin(), before->modules.end(),
+                             [&](const BuiltModule& module) { return module.module == name; })) ||
+      string_attribute(target, "__file__").ends_with(".so");
+  const Ref path = optional_attribute(target, "__path__");
+  if (!is_extension && !path) return Ref();  // a plain Python module: the import system's own business
+
+  REHOOK_ASSIGN_OR_RETURN(ReloadSummary summary, update_and_plan({&project}, {name}, Retry::when_changed, plan));
+  // importlib executes this one itself, in any case.
+  std::erase(plan.python, name);
+  auto transaction = start(plan);
+  if (!transaction) return note_failure(plan, std::move(transaction).error());
+  remind(nullptr);
+  const auto products = project.update->products();
+  if (is_extension) {
+    finish(**transaction, plan, summary);
+    for (const BuiltModule& module : products ? products->modules : std::vector<BuiltModule>()) {
+      if (module.module == name) return extension_spec(project, module);
+    }
+    return Error{ErrorCode::not_found, name + " is no longer built by " + project.root.string(),
+                 "the module keeps running as it is; restart the interpreter to be rid of it"};
+  }
+  const Path folder = projects_->package_folder(project, name);
+  const Ref file = optional_attribute(target, "__file__");
+  Path package = folder;
+  if (package.empty() && file && file.get() != Py_None) package = Path(to_string(file.get())).parent_path();
+  (*transaction)->journal(target);
+  Ref spec = package.empty() ? Ref() : package_spec(name, package, package_loader_.get());
+  PyErr_Clear();
+  if (!spec || optional_attribute(spec.get(), "loader").get() == Py_None) {
+    finish(**transaction, plan, summary);
+    return spec;
+  }
+  pending_[name] = {std::move(*transaction), std::move(plan), std::move(summary)};
+  return spec;
+}
+
+bool Session::exec_reloaded_package(PyObject* loader, PyObject* module) {
+  const std::string name = string_attribute(module, "__name__");
+  const auto waiting = pending_.find(name);
+  const Ref external = Ref::steal(PyImport_ImportModule("_frozen_importlib_external"));
+  const Ref type = Ref::steal(PyObject_GetAttrString(external.get(), "SourceFileLoader"));
+  const Ref done = Ref::steal(PyObject_CallMethod(type.get(), "exec_module", "OO", loader, module));
+  if (waiting == pending_.end()) return static_cast<bool>(done);
+  Pending pending = std::move(waiting->second);
+  pending_.erase(waiting);
+  if (!done) {
+    SavedError cause = SavedError::take();
+    pending.transaction.reset();  // rolls back: the old world, this package's namespace included
+    std::move(cause).restore();
+    return false;
+  }
+  finish(*pending.transaction, pending.plan, pending.summary);
+  return true;
+}
+
+std::vector<std::string> Session::modified(const std::string& path) {
+  std::vector<std::string> names;
+  for (Project* project : projects_->all()) {
+    if (!path.empty() && !is_below(project->root.native(), path) && !project->root.native().starts_with(path + "/") &&
+        !path.starts_with(project->root.native())) {
+      continue;
+    }
+    const auto products = project->update->products();
+    if (!products) continue;
+    const auto changed = without_gil([&] { return project->update->modified_modules(); });
+    for (const std::string& module : changed) {
+      if (loaded_module(module)) names.push_back(module);
+    }
+    Plan plan;
+    ReloadSummary unused;
+    this->plan(*project, {}, "", plan, unused);
+    names.insert(names.end(), plan.python.begin(), plan.python.end());
+    for (const Reloadable& module : plan.modules) names.push_back(module.extension->name);
+  }
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return names;
+}
+
+Result<std::vector<std::pair<Path, UpdateOutcome>>> Session::build(const std::vector<std::string>& targets, Force force) {
+  std::vector<Project*> projects;
+  for (const std::string& target : targets) {
+    if (target.find('/') != std::string::npos) {
+      projects.push_back(&projects_->add(target, ProjectOrigin::named));
+    } else if (Project* project = project_of(target)) {
+      projects.push_back(project);
+    } else {
+      return Error{ErrorCode::invalid, target + " does not belong to a CMake project that rehook knows",
+                   "give the project's folder instead"};
+    }
+  }
+  if (targets.empty()) projects = projects_->all();
+  std::vector<std::pair<Path, UpdateOutcome>> outcomes;
+  for (Project* project : projects) {
+    auto outcome = update(*project, force, Retry::always);
+    if (!outcome) return std::move(outcome).error();
+    outcomes.emplace_back(project->root, *outcome);
+  }
+  return outcomes;
+}
+
+std::vector<ReportedFailure> Session::failures() {
+  std::vector<ReportedFailure> failures;
+  for (Project* project : projects_->all()) {
+    const auto failure = project->update->failure();
+    if (!failure) continue;
+    ReportedFailure reported{project->root, {}, "build", failure->error, failure->when};
+    if (const auto products = project->update->products()) {
+      for (const BuiltModule& module : products->modules) reported.modules.push_back(module.module);
+    }
+    failures.push_back(std::move(reported));
+  }
+  failures.insert(failures.end(), reload_failures_.begin(), reload_failures_.end());
+  return failures;
+}
+
+}  // namespace rehook

@@ -1,0 +1,65 @@
+"""The compiled part. Only `rehook._native` imports it."""
+
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+version: str
+
+def versions() -> dict[str, str]:
+    """Versions of what the compiled part was built with: "rehook", "libgit2", "xxHash", ..."""
+
+class ModuleFinder:
+    """The entry of `sys.meta_path`."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None: ...
+    def invalidate_caches(self) -> None: ...
+
+class Session:
+    """One installed hook: what is loaded, what it was built from, and the store.
+
+    Its methods raise the exceptions of `rehook.errors`. It is made from a dict with the keys
+    store_dir, projects, settings (key -> plain value), settings_key, enable_reloading,
+    enable_project_importer, force_rebuild, lock_timeout, show_warnings, describe_project
+    (root -> dict), on_progress (event dict -> None, or None), log (level, line -> None, or None),
+    bridge_dir and trace_file.
+    """
+
+    finder: ModuleFinder
+
+    def __init__(self, options: dict[str, object]) -> None: ...
+    def reload(self, names: list[str]) -> dict[str, Any]:
+        """Reload these, or all that changed; the keys are those of `rehook.ReloadReport`."""
+
+    def modified(self, path: str | None) -> list[str]:
+        """Names of loaded modules whose inputs changed; a path limits it to a file or folder."""
+
+    def status(self) -> dict[str, Any]:
+        """The keys are those of `rehook.Status`."""
+
+    def explain(self, module: str) -> dict[str, Any]:
+        """The keys are those of `rehook.Explanation`."""
+
+    def errors(self) -> list[dict[str, Any]]:
+        """The keys are those of `rehook.Failure`."""
+
+    def retry(self) -> dict[str, Any]:
+        """Reload what failed; the keys are those of `rehook.ReloadReport`."""
+
+    def generations(self) -> list[dict[str, Any]]:
+        """Loaded builds, the oldest first."""
+
+    def build(self, targets: list[str], force: bool) -> list[dict[str, Any]]:
+        """Build modules or project folders; dicts with module, project, reused, seconds, reason."""
+
+    def is_reloading(self) -> bool: ...
+    def set_progress(self, callback: Callable[[dict[str, Any]], None] | None) -> None:
+        """Events are dicts with phase, done, total, text and project."""
+
+    def close(self) -> None: ...

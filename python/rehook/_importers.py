@@ -1,0 +1,103 @@
+"""Run import statements again whose source modules got new content. Called by the compiled part."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ast
+    from types import ModuleType
+
+
+def run_imports_again(news: list[str], importers: list[str]) -> None:
+    """Let `from m import x` and `from m import *` at the top level of modules follow.
+
+    Takes the names of modules with new content and of loaded Python modules that may import from
+    them. Statements run in their own module's namespace; a module whose namespace changed counts
+    as news for the others. Lets what the statements raise (an `ImportError` when a name is gone)
+    pass: the caller puts everything back.
+    """
+    waiting = dict.fromkeys(news)
+    statements = {name: found for name in importers if (found := _from_imports(name))}
+    while waiting:
+        source = next(iter(waiting))
+        del waiting[source]
+        for name, found in statements.items():
+            if name == source:
+                continue
+            module = sys.modules.get(name)
+            due = [one for one in found if _reads(module, one, source)]
+            if module is None or not due:
+                continue
+            before = dict(module.__dict__)
+            for statement in due:
+                _execute(module, statement)
+            if _differs(before, module.__dict__):
+                waiting[name] = None
+
+
+def _from_imports(name: str) -> list[ast.ImportFrom]:
+    """Give the `from … import …` statements that a module's body runs, or none if unreadable."""
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None)
+    if not isinstance(file, str) or not file.endswith(".py"):
+        return []
+    try:
+        with open(file, "rb") as source:
+            text = source.read()
+    except OSError:
+        return []
+    if b"import" not in text:
+        return []
+    import ast  # noqa: PLC0415 - only when something is reloaded
+
+    try:
+        tree = ast.parse(text, file)
+    except (SyntaxError, ValueError):
+        return []
+    return list(_top_level(tree.body, ast))
+
+
+def _top_level(body: list[ast.stmt], ast: ModuleType) -> list[ast.ImportFrom]:
+    found: list[ast.ImportFrom] = []
+    for statement in body:
+        if isinstance(statement, ast.ImportFrom):
+            found.append(statement)
+        elif isinstance(statement, ast.Try):
+            # The branch that was taken is not known: only what stands before any failure.
+            found += _top_level(statement.body, ast)
+    return found
+
+
+def _reads(module: ModuleType | None, statement: ast.ImportFrom, source: str) -> bool:
+    """Tell whether `from X import names` reads from the module `source`."""
+    if module is None:
+        return False
+    base = _absolute_name(module, statement)
+    if base == source:
+        return True
+    return any(f"{base}.{alias.name}" == source for alias in statement.names)
+
+
+def _absolute_name(module: ModuleType, statement: ast.ImportFrom) -> str:
+    if not statement.level:
+        return statement.module or ""
+    package = module.__name__
+    if not hasattr(module, "__path__"):
+        package = package.rpartition(".")[0]
+    for _ in range(statement.level - 1):
+        package = package.rpartition(".")[0]
+    return f"{package}.{statement.module}" if statement.module else package
+
+
+def _execute(module: ModuleType, statement: ast.ImportFrom) -> None:
+    import ast  # noqa: PLC0415
+
+    tree = ast.Module(body=[statement], type_ignores=[])
+    exec(compile(tree, module.__file__ or "?", "exec"), module.__dict__)  # noqa: S102 - its own code
+
+
+def _differs(before: dict[str, object], after: dict[str, object]) -> bool:
+    missing = object()
+    return any(after[key] is not before.get(key, missing) for key in after)

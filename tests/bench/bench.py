@@ -1,0 +1,334 @@
+"""The numbers that matter while working: what rehook adds to an import, to a build, to nothing.
+
+    bench.py [--json FILE] [--only NAME] [--quick]
+
+Every number is the median of paired runs, interleaved A B A B, so that a busy machine disturbs both
+sides alike. The other side is measured in the same run: the same import without rehook, the bare
+compile and link commands. The JSON file is a list of objects with name, value, unit, against (what
+the other side is, or null), against_value (its median in the same unit), ratio (median of
+the pairs' ratios) and budget.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from support.project import Project
+
+ALGO = "cpp/algo.cpp"
+MANY_HEADERS = 500
+
+
+@dataclass
+class Row:
+    """One number and what it is held against."""
+
+    name: str
+    value: float
+    unit: str
+    against: str | None
+    against_value: float | None
+    ratio: float | None
+    budget: str
+
+
+# ---------------------------------------------------------------- the work, in child interpreters
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+class Live:
+    """The live interpreter: rehook installed, the demo project built and imported."""
+
+    def __init__(self, project: Project) -> None:
+        import rehook
+
+        self.project = project
+        self.rehook: Any = rehook
+        self.length = 30
+        rehook.install(projects=[project.root])
+        import pondlife  # type: ignore[import-not-found]
+
+        self.package: Any = pondlife
+
+    @property
+    def build_dir(self) -> Path:
+        return Path(self.rehook.status().projects[0]["build_dir"])
+
+    def inputs(self) -> int:
+        return int(self.rehook.explain("pondlife._core").inputs)
+
+    def edit(self, length: int) -> None:
+        """Save another constant in one translation unit."""
+        self.project.edit(ALGO, f"return {self.length}.0 +", f"return {length}.0 +")
+        self.length = length
+
+    def reload(self) -> None:
+        """Make what is saved live, and see that it is."""
+        self.rehook.reload("pondlife")
+        assert self.package.leap_length(0) == self.length, "the new code is not live"
+
+
+class Bare:
+    """The commands of the edited file, run by hand in a copy of the build folder."""
+
+    def __init__(self, build: Path, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(build, folder, symlinks=True)
+        listing = self._ninja(build, "-t", "targets", "all")
+        outputs = [line.rpartition(":")[0] for line in listing.splitlines()]
+        compile_, link = (
+            next(name for name in outputs if Path(name).name.startswith(start))
+            for start in ("algo.cpp.o", "_core.cpython")
+        )
+        self.commands = [
+            self._ninja(build, "-t", "commands", "-s", name)
+            .strip()
+            .replace(str(build), str(folder))
+            for name in (compile_, link)
+        ]
+
+    def _ninja(self, build: Path, *arguments: str) -> str:
+        command = ["ninja", "-C", str(build), *arguments]
+        listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return "".join(
+            line for line in listing.splitlines(keepends=True) if not line.startswith("ninja: ")
+        )
+
+    def run(self) -> None:
+        for command in self.commands:
+            subprocess.run(["/bin/sh", "-c", command], cwd=self.folder, check=True)
+
+
+def child_prepare(project: Project, _rounds: int) -> dict[str, Any]:
+    """Build once; tell where the built module is and how many inputs it has."""
+    live = Live(project)
+    (artifact,) = live.build_dir.glob("_core.*.so")
+    return {"artifact": str(artifact), "inputs": live.inputs()}
+
+
+def child_edit(project: Project, rounds: int) -> dict[str, Any]:
+    """Edit -> live, against the bare commands for another such edit."""
+    live = Live(project)
+    bare = Bare(live.build_dir, project.home / "bare")
+    ours, theirs = [], []
+    for i in range(rounds + 1):
+        live.edit(1000 + 2 * i)
+        ours.append(_timed(live.reload))
+        live.edit(1001 + 2 * i)
+        theirs.append(_timed(bare.run))
+    return {"a": ours[1:], "b": theirs[1:]}  # the first pair warms the disk cache
+
+
+def child_noop(project: Project, rounds: int) -> dict[str, Any]:
+    """Reload with nothing changed."""
+    live = Live(project)
+    times = [_timed(live.rehook.reload) for _ in range(rounds + 5)][5:]
+    return {"a": times, "inputs": live.inputs()}
+
+
+def child_return(project: Project, rounds: int) -> dict[str, Any]:
+    """Undo -> live, against building an edit of the same size."""
+    live = Live(project)
+    back, built = [], []
+    for i in range(rounds + 1):
+        live.edit(2000 + i)
+        built.append(_timed(live.reload))
+        live.edit(30)
+        back.append(_timed(live.reload))
+    return {"a": back[1:], "b": built[1:]}
+
+
+CHILDREN = {f.__name__: f for f in (child_prepare, child_edit, child_noop, child_return)}
+
+
+# ---------------------------------------------------------------- the numbers
+
+
+def run_child(project: Project, work: Callable[[Project, int], Any], rounds: int) -> dict[str, Any]:
+    """Run one of the functions above in a fresh interpreter."""
+    command = [sys.executable, __file__, "--child", work.__name__, str(project.root), str(rounds)]
+    done = subprocess.run(
+        command, env=project.environment(), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{work.__name__} failed:\n{done.stdout}{done.stderr}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def median_row(
+    name: str, unit: str, a: list[float], b: list[float], against: str, budget: str
+) -> Row:
+    scale = {"ms": 1000.0, "s": 1.0}[unit]
+    ratio = statistics.median(x / y for x, y in zip(a, b, strict=True))
+    return Row(
+        name,
+        statistics.median(a) * scale,
+        unit,
+        against,
+        statistics.median(b) * scale,
+        ratio,
+        budget,
+    )
+
+
+def noop_import(home: Path, rounds: int) -> Row:
+    """Give what rehook adds to the import of an up-to-date package in a fresh process."""
+    project = Project.copy_of("demo", home)
+    told = run_child(project, child_prepare, 0)
+    plain = home / "installed"  # the same module file, in place, without rehook
+    shutil.copytree(project.path("src"), plain, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(told["artifact"], plain / "pondlife")
+
+    hooked = f"import rehook; rehook.install(projects=[{str(project.root)!r}]); import pondlife"
+    environment = project.environment()
+    del environment["REHOOK_TRACE"]
+    without = {**environment, "PYTHONPATH": str(plain)}
+
+    def start(code: str, env: dict[str, str]) -> None:
+        subprocess.run([sys.executable, "-c", code], env=env, check=True)
+
+    with_hook, without_hook = [], []
+    for _ in range(rounds + 2):
+        with_hook.append(_timed(lambda: start(hooked, environment)))
+        without_hook.append(_timed(lambda: start("import pondlife", without)))
+    a, b = with_hook[2:], without_hook[2:]
+    return Row(
+        "noop_import",
+        statistics.median(x - y for x, y in zip(a, b, strict=True)) * 1000,
+        "ms",
+        f"added to a process that imports it without rehook; {told['inputs']} inputs",
+        statistics.median(b) * 1000,
+        statistics.median(x / y for x, y in zip(a, b, strict=True)),
+        f"{3 + 0.002 * told['inputs']:.1f} ms",
+    )
+
+
+def edit_to_live(home: Path, rounds: int) -> Row:
+    """Give the seconds from a saved edit of one file to the new code being live."""
+    times = run_child(Project.copy_of("demo", home), child_edit, rounds)
+    floor = statistics.median(times["b"])
+    budget = f"{min(floor * 1.05, floor + 0.06):.2f} s"
+    return median_row(
+        "edit_to_live", "s", times["a"], times["b"], "bare compile + link commands", budget
+    )
+
+
+def noop_row(name: str, project: Project, rounds: int) -> Row:
+    told = run_child(project, child_noop, rounds)
+    value = statistics.median(told["a"]) * 1000
+    return Row(name, value, "ms", f"nothing; {told['inputs']} inputs", None, None, "2 ms at 500")
+
+
+def noop_reload(home: Path, rounds: int) -> Row:
+    """Give the time of rehook.reload() when nothing changed."""
+    return noop_row("noop_reload", Project.copy_of("demo", home), rounds)
+
+
+def noop_reload_500(home: Path, rounds: int) -> Row:
+    """Give the same with 500 headers more."""
+    project = Project.copy_of("demo", home)
+    for i in range(MANY_HEADERS):
+        project.write(f"include/pondlife/many/h{i}.hpp", f"#pragma once\ninline int h{i} = {i};\n")
+    includes = "".join(f'#include "pondlife/many/h{i}.hpp"\n' for i in range(MANY_HEADERS))
+    project.edit(ALGO, "#include <numeric>\n", f"#include <numeric>\n{includes}")
+    return noop_row("noop_reload_500", project, rounds)
+
+
+def return_to_earlier(home: Path, rounds: int) -> Row:
+    """Give the time from undoing an edit to the earlier code being live."""
+    times = run_child(Project.copy_of("demo", home), child_return, rounds)
+    return median_row(
+        "return_to_earlier", "ms", times["a"], times["b"], "building such an edit", "50 ms"
+    )
+
+
+# Name -> how, pairs of runs, and with --quick.
+BENCHMARKS: dict[str, tuple[Callable[[Path, int], Row], int, int]] = {
+    "noop_import": (noop_import, 25, 5),
+    "edit_to_live": (edit_to_live, 7, 2),
+    "noop_reload": (noop_reload, 200, 20),
+    "noop_reload_500": (noop_reload_500, 200, 20),
+    "return_to_earlier": (return_to_earlier, 7, 2),
+}
+
+
+def machine() -> str:
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            line.partition(":")[2].strip()
+            for line in cpuinfo.read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    compiler = subprocess.run(["c++", "--version"], capture_output=True, text=True, check=False)
+    first_line = (compiler.stdout.splitlines() or ["no compiler"])[0]
+    return f"{model}, {os.cpu_count()} cores; Python {platform.python_version()}; {first_line}"
+
+
+def table_line(row: Row) -> str:
+    other = "" if row.against_value is None else f"{row.against_value:9.3f}"
+    ratio = "" if row.ratio is None else f"x{row.ratio:.3f}"
+    return (
+        f"{row.name:<18}{row.value:>9.3f} {row.unit:<3}{other:>10}{ratio:>9}"
+        f"  {row.budget:<12}  {row.against}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument("--only", choices=BENCHMARKS, action="append")
+    parser.add_argument("--quick", action="store_true", help="fewer runs: is it still alive?")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        name, root, rounds = arguments.child
+        print(json.dumps(CHILDREN[name](Project(Path(root)), int(rounds))))
+        return
+
+    print(machine())
+    print(f"{'':<18}{'value':>9} {'':<3}{'against':>10}{'ratio':>9}  {'budget':<12}  against what")
+    rows = []
+    for name, (measure, rounds, quick) in BENCHMARKS.items():
+        if arguments.only and name not in arguments.only:
+            continue
+        home = Path(tempfile.mkdtemp(prefix="rehook-bench-")).resolve()
+        try:
+            row = measure(home, quick if arguments.quick else rounds)
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+        print(table_line(row), flush=True)
+        rows.append(row)
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps([asdict(row) for row in rows], indent=2)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The pybind11 bridge, in child interpreters, against each pybind11 that must work.
+
+REHOOK_PYBIND11_DIRS="2.13.6=/path/include:3.1.0=/path/include" names the headers; without it they
+are downloaded into build/. Compiled modules are kept in build/ by content.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURE = ROOT / "fixtures" / "registry"
+BRIDGE = ROOT / "hook" / "registry"
+CACHE = ROOT / "build" / "registry-tests"
+DEFAULT_VERSIONS = ("2.13.6", "3.1.0")
+GIVEN = dict(
+    entry.split("=", 1)
+    for entry in os.environ.get("REHOOK_PYBIND11_DIRS", "").split(":")
+    if "=" in entry
+)
+MODULE_FLAGS = ("-O0", "-fno-gnu-unique")  # the shadow copy takes care of UNIQUE symbols
+
+
+def scenario_names():
+    tree = ast.parse((FIXTURE / "scenarios.py").read_text())
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+    return [f.name for f in functions if f.decorator_list]
+
+
+def headers_of(version):
+    if version in GIVEN:
+        return Path(GIVEN[version])
+    folder = CACHE / "pybind11" / version
+    if not (folder / "pybind11").is_dir():
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "-d", folder]
+        done = subprocess.run([*command, f"pybind11=={version}"], capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"pybind11 {version} cannot be downloaded: {done.stderr.strip()[-200:]}")
+        with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+            wheel.extractall(folder)
+    return folder / "pybind11" / "include"
+
+
+class Compiler:
+    """Compiles shared libraries of the fixture against one pybind11, each content once."""
+
+    def __init__(self, include):
+        self.include = include
+        self.flags = [
+            *("-std=gnu++17", "-fPIC", "-shared", "-fvisibility=hidden", "-g0"),
+            *(f"-I{include}", f"-I{sysconfig.get_path('include')}", f"-I{FIXTURE}"),
+        ]
+
+    def build(self, name, source, *extra):
+        command = ["c++", *self.flags, *extra]
+        content = hashlib.sha256(repr(command).encode())
+        for path in sorted([*source.parent.glob("*.[ch]*"), *self.include.rglob("*.h")]):
+            content.update(path.read_bytes())
+        output = CACHE / content.hexdigest()[:16] / name
+        if not output.exists():
+            partial = output.with_suffix(f".{os.getpid()}")
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            # Options after the source: -l must follow what needs it.
+            done = subprocess.run(
+                [*command[:1], *self.flags, str(source), *extra, "-o", str(partial)],
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stderr
+            partial.rename(output)
+        return str(output)
+
+
+@pytest.fixture(scope="module", params=sorted(GIVEN) or DEFAULT_VERSIONS)
+def builds(request):
+    """Return the paths of the compiled bridge and modules."""
+    if shutil.which("c++") is None:
+        pytest.skip("no C++ compiler")
+    compiler = Compiler(headers_of(request.param))
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+
+    def module(name, *extra):
+        return compiler.build(name + suffix, FIXTURE / f"{name}.cpp", *MODULE_FLAGS, *extra)
+
+    library = compiler.build("liboutside.so", FIXTURE / "outside_lib.cpp")
+    link = (library, f"-Wl,-rpath,{Path(library).parent}")
+    return {
+        "bridge": compiler.build("bridge.so", BRIDGE / "pybind11_bridge.cpp", "-O1"),
+        "vectors": module("vectors"),
+        "painter": module("painter"),
+        "outside": module("outside", *link),
+        "shapes1": module("shapes", "-DGENERATION=1"),
+        "shapes2": module("shapes", "-DGENERATION=2"),
+        "records1": module("records", "-DGENERATION=1"),
+        "records2": module("records", "-DGENERATION=2"),
+    }
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_scenario(builds, name, tmp_path):
+    if name == "numpy_dtypes":
+        pytest.importorskip("numpy")
+    child = subprocess.run(
+        [sys.executable, FIXTURE / "scenarios.py", name],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={
+            **os.environ,
+            "REGISTRY_BUILDS": json.dumps(builds),
+            "TMPDIR": str(tmp_path),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONMALLOC": os.environ.get("PYTHONMALLOC", "debug"),
+        },
+    )
+    assert child.returncode == 0, f"exit code {child.returncode}\n{child.stdout}{child.stderr}"
+    assert child.stdout == "passed\n"

@@ -1,0 +1,220 @@
+"""A throw-away copy of a fixture, and child interpreters that import it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a child interpreter did."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        """The last line of stdout, which the script printed with json.dumps."""
+        lines = self.stdout.strip().splitlines()
+        assert lines, f"the child printed nothing; stderr:\n{self.stderr}"
+        return json.loads(lines[-1])
+
+
+class Project:
+    """A copy of a fixture under `home`, with a store and a trace file of its own.
+
+    home/<name>/       the project folder, `root`
+    home/store/        REHOOK_STORE_DIR of the children
+    home/trace.jsonl   REHOOK_TRACE of the children
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.home = root.parent
+        self.store = self.home / "store"
+        self.trace_file = self.home / "trace.jsonl"
+        self._compiler_log: Path | None = None
+
+    @classmethod
+    def copy_of(cls, fixture: str, home: Path, *, name: str | None = None) -> Project:
+        """Copy fixtures/<fixture> to home/<name>, by default under its own name."""
+        root = home / (name or fixture)
+        shutil.copytree(FIXTURES / fixture, root, ignore=shutil.ignore_patterns("__pycache__"))
+        return cls(root)
+
+    # ------------------------------------------------------------ files
+
+    def path(self, file: str) -> Path:
+        return self.root / file
+
+    def read(self, file: str) -> str:
+        return self.path(file).read_text(encoding="utf-8")
+
+    def write(self, file: str, text: str) -> None:
+        """Save a file as an editor does; its time stamp moves even on a coarse clock."""
+        path = self.path(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        path.write_text(text, encoding="utf-8")
+        while path.stat().st_mtime_ns == before:
+            time.sleep(0.001)
+            os.utime(path)
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replace the one occurrence of `old`; fails when it is not there, or there twice."""
+        text = self.read(file)
+        assert text.count(old) == 1, f"{file} has {text.count(old)} times: {old!r}"
+        self.write(file, text.replace(old, new))
+
+    # ------------------------------------------------------------ children
+
+    @property
+    def source_paths(self) -> list[Path]:
+        """Folders below the root that hold importable packages: src/, lib/ or the root itself."""
+        folders = [self.root / "src", self.root / "lib", self.root]
+        return [f for f in folders if f.is_dir() and any(f.glob("*/__init__.py"))]
+
+    def environment(
+        self,
+        *,
+        path: Sequence[str | Path] | None = None,
+        env: Mapping[str, str | None] | None = None,
+    ) -> dict[str, str]:
+        """The children's environment; a value of None in `env` removes the variable."""
+        result = {k: v for k, v in os.environ.items() if not k.startswith(("REHOOK_", "PYTHON"))}
+        entries = [self.home] if path is None else path
+        result["PYTHONPATH"] = os.pathsep.join(map(str, entries))
+        result["PYTHONFAULTHANDLER"] = "1"
+        result["REHOOK_STORE_DIR"] = str(self.store)
+        result["REHOOK_TRACE"] = str(self.trace_file)
+        for key, value in (env or {}).items():
+            if value is None:
+                result.pop(key, None)
+            else:
+                result[key] = value
+        return result
+
+    def run(
+        self,
+        script: str,
+        *args: str,
+        env: Mapping[str, str | None] | None = None,
+        path: Sequence[str | Path] | None = None,
+        check: bool = True,
+        timeout: float = 300,
+        flags: Sequence[str] = (),
+        bare: bool = False,
+    ) -> Run:
+        """Run `script` (dedented source) in a fresh interpreter.
+
+        The script finds the names ROOT (the project folder, a str), `json`, `os`, `sys`, and
+        `edit(file, old, new)` and `write(file, text)`, which do to the project what these methods
+        do here; `bare` leaves them and their imports out. sys.path starts with the project's
+        parent, or with the entries of `path`. `check` fails the test, with both streams shown,
+        when the child's exit code is not 0.
+        """
+        child = self.start(script, *args, env=env, path=path, flags=flags, bare=bare)
+        try:
+            stdout, stderr = child.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            stdout, stderr = child.communicate()
+            message = f"the child took longer than {timeout} s\n{stdout}\n{stderr}"
+            raise AssertionError(message) from None
+        done = Run(child.returncode, stdout, stderr)
+        if check:
+            assert done.returncode == 0, (
+                f"the child exited with {done.returncode}\n"
+                f"--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}\n--- project: {self.root}"
+            )
+        return done
+
+    def start(
+        self,
+        script: str,
+        *args: str,
+        env: Mapping[str, str | None] | None = None,
+        path: Sequence[str | Path] | None = None,
+        flags: Sequence[str] = (),
+        bare: bool = False,
+    ) -> subprocess.Popen[str]:
+        """Start `script` as run() does, without waiting; both streams are pipes, stdin too."""
+        source = textwrap.dedent(script)
+        if not bare:
+            tests = str(Path(__file__).resolve().parents[1])
+            source = _PRELUDE.format(support=tests, root=str(self.root)) + source
+        return subprocess.Popen(
+            [sys.executable, *flags, "-c", source, *args],
+            cwd=self.home,
+            env=self.environment(path=path, env=env),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    # ------------------------------------------------------------ what happened
+
+    def trace(self, step: str | None = None) -> list[dict[str, Any]]:
+        """The steps that all children wrote so far, or those of one name."""
+        if not self.trace_file.exists():
+            return []
+        lines = self.trace_file.read_text(encoding="utf-8").splitlines()
+        steps = [json.loads(line) for line in lines]
+        return [s for s in steps if step is None or s["step"] == step]
+
+    def clear_trace(self) -> None:
+        self.trace_file.unlink(missing_ok=True)
+
+    def builds(self) -> int:
+        """How many builds the children ran so far, by their traces."""
+        return len(self.trace("build"))
+
+    def count_compilers(self) -> dict[str, str | None]:
+        """Give an environment for run() under which compiles() knows each compiler CMake started.
+
+        It becomes part of the configuration, so use it from the first run on.
+        """
+        self._compiler_log = self.home / "compiles.txt"
+        launcher = self.home / "note_compile.sh"
+        launcher.write_text(
+            f'#!/bin/sh\nfor last; do :; done\necho "$last" >>"{self._compiler_log}"\nexec "$@"\n',
+            encoding="utf-8",
+        )
+        launcher.chmod(0o755)
+        return {f"CMAKE_{lang}_COMPILER_LAUNCHER": str(launcher) for lang in ("C", "CXX")}
+
+    def compiles(self) -> list[str]:
+        """The project's sources compiled so far by children that ran with count_compilers()."""
+        assert self._compiler_log is not None, "count_compilers() was not called"
+        if not self._compiler_log.exists():
+            return []
+        lines = self._compiler_log.read_text(encoding="utf-8").splitlines()
+        return [Path(line).name for line in lines if Path(line).is_relative_to(self.root)]
+
+
+_PRELUDE = """\
+import json, os, sys
+from pathlib import Path
+ROOT = {root!r}
+sys.path.append({support!r})
+from support.project import Project as _Project
+_project = _Project(Path(ROOT))
+edit, write = _project.edit, _project.write
+sys.path.remove({support!r})
+"""
