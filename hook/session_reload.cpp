@@ -304,6 +304,7 @@ Result<Ref> Session::find_for_reload(Project& project, const std::string& name, 
   std::erase(plan.python, name);
   auto transaction = start(plan);
   if (!transaction) return note_failure(plan, std::move(transaction).error());
+  for (const Reloadable& module : plan.modules) stale_.clear(module.extension->name);
   remind(nullptr);
   const auto products = project.update->products();
   if (is_extension) {

@@ -83,8 +83,8 @@ class ElfParser final {
   }
 
   Status read_header() {
+    if (image_.bytes_.substr(0, SELFMAG) != ELFMAG) return corrupt("not an ELF file");
     REHOOK_ASSIGN_OR_RETURN(header_, load<Elf64_Ehdr>(0, "the ELF header"));
-    if (std::memcmp(header_.e_ident, ELFMAG, SELFMAG) != 0) return corrupt("not an ELF file");
     if (header_.e_ident[EI_CLASS] != ELFCLASS64 || header_.e_ident[EI_DATA] != ELFDATA2LSB ||
         header_.e_ident[EI_VERSION] != EV_CURRENT) {
       return corrupt("not a 64-bit little-endian ELF file");

@@ -38,22 +38,22 @@ class Session:
         """Reload these, or all that changed; the keys are those of `rehook.ReloadReport`."""
 
     def modified(self, path: str | None) -> list[str]:
-        """Names of loaded modules whose inputs changed; a path limits it to a file or folder."""
+        """List loaded modules whose inputs changed; a path limits it to a file or folder."""
 
     def status(self) -> dict[str, Any]:
-        """The keys are those of `rehook.Status`."""
+        """Tell what is loaded; the keys are those of `rehook.Status`."""
 
     def explain(self, module: str) -> dict[str, Any]:
-        """The keys are those of `rehook.Explanation`."""
+        """Tell why; the keys are those of `rehook.Explanation`."""
 
     def errors(self) -> list[dict[str, Any]]:
-        """The keys are those of `rehook.Failure`."""
+        """List unrepaired failures; the keys are those of `rehook.Failure`."""
 
     def retry(self) -> dict[str, Any]:
         """Reload what failed; the keys are those of `rehook.ReloadReport`."""
 
     def generations(self) -> list[dict[str, Any]]:
-        """Loaded builds, the oldest first."""
+        """List the loaded builds, the oldest first."""
 
     def build(self, targets: list[str], force: bool) -> list[dict[str, Any]]:
         """Build modules or project folders; dicts with module, project, reused, seconds, reason."""

@@ -100,7 +100,7 @@ def show_progress(event: dict[str, Any]) -> None:
     steps = f"[{done}/{total}] " if total else ""
     line = "" if finished else f"rehook: {steps}{event.get('text') or event.get('phase')}"[:78]
     try:
-        stream.write(f"\r{line}\033[K" + ("" if line else "\r"))
+        stream.write(f"\r\033[K{line}\r")
         stream.flush()
     except (OSError, ValueError):  # the terminal is gone, or the stream was closed
         return

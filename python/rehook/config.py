@@ -206,7 +206,7 @@ def read_toml(file: str, data: bytes) -> dict[str, object]:
         text, line = _toml_problem(str(error), data)
         message = f"{file}:{line}: not valid TOML: {text}"
         raise ConfigError(
-            message, hint="correct this line; TOML is explained on toml.io"
+            message, hint="correct this line"
         ) from error
 
 
@@ -341,4 +341,4 @@ def _toml_problem(text: str, data: bytes) -> tuple[str, int]:
     words = place.replace(",", " ").replace(")", " ").split()
     if len(words) > 1 and words[0] == "line" and words[1].isdigit():
         return what, int(words[1])
-    return what, data.count(b"\n") + 1
+    return what, len(data.rstrip().splitlines()) or 1

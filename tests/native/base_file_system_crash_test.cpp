@@ -14,6 +14,7 @@
 #include <functional>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "shadow_store/base/file_system.hpp"
@@ -26,8 +27,9 @@ namespace {
 enum class Ended { killed, completed, cannot_trace };
 
 // Runs `work` in a child that is killed when it is about to make its system call number
-// `index`.
-Ended run_until_call(int index, const std::function<void()>& work) {
+// `index`. The numbers of the calls before that are left in `made`.
+Ended run_until_call(int index, std::vector<std::uint64_t>& made,
+                     const std::function<void()>& work) {
   const pid_t child = ::fork();
   if (child == 0) {
     if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(77);
@@ -37,19 +39,21 @@ Ended run_until_call(int index, const std::function<void()>& work) {
   }
   made.clear();
   int status = 0;
-  bool inside = false;  // the kernel stops the child at the entry and at the exit of each call
+  bool first = true;
   while (::waitpid(child, &status, 0) == child && WIFSTOPPED(status)) {
-    if (WSTOPSIG(status) == SIGTRAP) {
-      inside = !inside;
-      if (inside && static_cast<int>(made.size()) == index) {
+    if (std::exchange(first, false)) {
+      ::ptrace(PTRACE_SETOPTIONS, child, nullptr, PTRACE_O_TRACESYSGOOD);
+    }
+    __ptrace_syscall_info call{};
+    if (WSTOPSIG(status) == (SIGTRAP | 0x80) &&
+        ::ptrace(PTRACE_GET_SYSCALL_INFO, child, sizeof call, &call) > 0 &&
+        call.op == PTRACE_SYSCALL_INFO_ENTRY) {
+      if (static_cast<int>(made.size()) == index) {
         ::kill(child, SIGKILL);
         ::waitpid(child, &status, 0);
         return Ended::killed;
       }
-      __ptrace_syscall_info call{};
-      if (inside && ::ptrace(PTRACE_GET_SYSCALL_INFO, child, sizeof call, &call) > 0) {
-        made.push_back(call.entry.nr);
-      }
+      made.push_back(call.entry.nr);
     }
     if (::ptrace(PTRACE_SYSCALL, child, nullptr, nullptr) != 0) break;
   }

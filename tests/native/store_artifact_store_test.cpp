@@ -35,7 +35,8 @@ class ArtifactStoreTest : public testing::Test {
   // The private files lying about under objects/.
   [[nodiscard]] std::vector<std::string> temporaries() const {
     std::vector<std::string> found;
-    for (const std::string& name : posix_file_system().list(root_ / "objects").value()) {
+    const std::vector<std::string> all = posix_file_system().list(root_ / "objects").value();
+    for (const std::string& name : all) {
       if (temporary_owner(name)) found.push_back(name);
     }
     return found;
@@ -81,11 +82,12 @@ TEST_F(ArtifactStoreTest, RefusesAnotherFormatAndTouchesNothing) {
     ErrorCode code;
     const char* says;
   };
-  for (const Case& bad : {Case{"rehook store 2 xxh3-128\n", ErrorCode::unsupported, "a newer rehook"},
-                          Case{"rehook store 1 blake3\n", ErrorCode::unsupported, "a newer rehook"},
-                          Case{"rehook store 0 x\n", ErrorCode::unsupported, "an older rehook"},
-                          Case{"", ErrorCode::corrupt, "format"},
-                          Case{"something else\n", ErrorCode::corrupt, "format"}}) {
+  for (const Case& bad :
+       {Case{"rehook store 2 xxh3-128\n", ErrorCode::unsupported, "a newer rehook"},
+        Case{"rehook store 1 blake3\n", ErrorCode::unsupported, "a newer rehook"},
+        Case{"rehook store 0 x\n", ErrorCode::unsupported, "an older rehook"},
+        Case{"", ErrorCode::corrupt, "format"},
+        Case{"something else\n", ErrorCode::corrupt, "format"}}) {
     std::filesystem::remove_all(root_);
     std::filesystem::create_directory(root_);
     std::ofstream(root_ / "format") << bad.text;
@@ -93,7 +95,8 @@ TEST_F(ArtifactStoreTest, RefusesAnotherFormatAndTouchesNothing) {
     const Result<ArtifactStore> opened = ArtifactStore::open(fs_, root_);
     ASSERT_FALSE(opened.ok()) << bad.text;
     EXPECT_EQ(opened.error().code, bad.code) << bad.text;
-    EXPECT_NE(opened.error().message.find(bad.says), std::string::npos) << opened.error().message;
+    EXPECT_NE(opened.error().message.find(bad.says), std::string::npos)
+        << opened.error().message;
     EXPECT_TRUE(fs_.writes().empty());
     EXPECT_EQ(fs_.list(root_).value(), std::vector<std::string>{"format"});
   }
@@ -218,7 +221,7 @@ TEST_F(ArtifactStoreTest, OnlyWholeSharedLibrariesAreStored) {
   ASSERT_TRUE(compile_library("int answer() { return 42; }", whole));
   ASSERT_TRUE(opened.publish(whole).ok());
   const std::string bytes = text_of(whole);
-  for (const std::string& name : {"torn.so", "libtorn.so.1.2"}) {
+  for (const char* name : {"torn.so", "libtorn.so.1.2"}) {
     const Result<Digest> torn = opened.publish(write(name, bytes.substr(0, bytes.size() - 1)));
     ASSERT_FALSE(torn.ok()) << name;
     EXPECT_EQ(torn.error().code, ErrorCode::corrupt);

@@ -86,7 +86,7 @@ TEST_F(SafeDirectoryTest, ResolvesLinksAboveAndChecksWhereTheyLead) {
 
 TEST_F(SafeDirectoryTest, TakesNamesAsPeopleWriteThem) {
   const Path real = std::filesystem::canonical(make("real", 0700));
-  for (const std::string& name : {"/real/", "/real/.", "/real//", "/x/../real", "/real/sub/.."}) {
+  for (const char* name : {"/real/", "/real/.", "/real//", "/x/../real", "/real/sub/.."}) {
     std::filesystem::create_directories(folder_ / "real" / "sub");
     const Result<Path> made = make_private_directory(folder_.path().native() + name);
     ASSERT_TRUE(made.ok()) << reason(made);
