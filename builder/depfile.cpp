@@ -85,6 +85,13 @@ class DepfileFinder final {
  public:
   DepfileFinder(FileSystem& fs, std::vector<ObjectDeps>& found) : fs_(fs), found_(found) {}
 
+  Status look_from(const Path& top) {
+    if (const Result<FileStat> stat = fs_.stat(top))
+      folders_.emplace(stat->device, stat->inode);
+    return look(top, {}, 0);
+  }
+
+ private:
   // `compiles_in` is empty outside of a CMakeFiles folder, and then the folder that holds it:
   // the Makefile generators start the compiler there.
   Status look(const Path& folder, const Path& compiles_in, int depth) {
@@ -106,7 +113,6 @@ class DepfileFinder final {
     return ok_status();
   }
 
- private:
   static Status missing_is_fine(const Error& error) {
     if (error.code == ErrorCode::not_found) return ok_status();
     return error;
@@ -133,7 +139,7 @@ class DepfileFinder final {
 
 Result<std::vector<ObjectDeps>> read_depfiles(FileSystem& fs, const Path& build_dir) {
   std::vector<ObjectDeps> found;
-  REHOOK_TRY(DepfileFinder(fs, found).look(build_dir, {}, 0));
+  REHOOK_TRY(DepfileFinder(fs, found).look_from(build_dir));
   return found;
 }
 

@@ -73,14 +73,17 @@ bool is_linker(Text program) {
          name.starts_with("ld64");
 }
 
+// "g++", "x86_64-linux-gnu-g++-12", "/usr/lib/gcc/…/cc1plus".
 bool is_compiler(Text program) {
-  constexpr std::array<Text, 13> k_names = {"cc1plus",     "cc1",      "c++",     "g++", "gcc",
-                                            "cc",          "clang",    "clang++", "as",  "lto1",
-                                            "lto-wrapper", "collect2", "nvcc"};
-  const Text name = base_name(program);
+  constexpr std::array<Text, 12> k_names = {"cc1plus", "cc1",  "c++",         "g++",
+                                            "gcc",     "cc",   "clang",       "clang++",
+                                            "as",      "lto1", "lto-wrapper", "collect2"};
+  Text name = base_name(program);
+  const std::size_t version = name.find_last_not_of("0123456789.");
+  if (version != Text::npos && name[version] == '-') name = name.substr(0, version);
   return std::any_of(k_names.begin(), k_names.end(), [&](Text known) {
-    return name == known || (name.starts_with(known) && name[known.size()] == '-') ||
-           (name.ends_with(known) && name[name.size() - known.size() - 1] == '-');
+    return name.ends_with(known) &&
+           (name.size() == known.size() || name[name.size() - known.size() - 1] == '-');
   });
 }
 

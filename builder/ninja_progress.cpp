@@ -18,7 +18,7 @@ bool parse_ninja_progress(std::string_view line, NinjaProgress& progress) {
   const auto number = [](std::string_view digits, int& value) {
     const char* last = digits.data() + digits.size();
     return !digits.empty() && digits.front() != '-' &&
-           std::from_chars(digits.data(), last, value).ptr == last;
+           std::from_chars(digits.data(), last, value) == std::from_chars_result{last, {}};
   };
   if (!number(text.substr(1, slash - 1), found.done) ||
       !number(text.substr(slash + 1, end - slash - 1), found.total)) {

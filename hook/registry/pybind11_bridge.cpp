@@ -40,6 +40,12 @@ std::string readable_name(const char* name) {
   return status == 0 && text ? text.get() : name;
 }
 
+// Undoes a Py_INCREF, unless that would free the type, which runs code.
+void release_type(void* type) noexcept {
+  auto* object = static_cast<PyObject*>(type);
+  if (Py_REFCNT(object) > 1) Py_DECREF(object);
+}
+
 enum class Hash { may_change, must_stay };
 
 // The type_info objects of one retirement with their old and new names. Equal old names get
@@ -165,8 +171,9 @@ class MovedEntries {
   std::vector<typename Map::node_type> nodes_, displaced_;
 };
 
-// pybind11 3.1 caches which record the type_info of any library resolved to. Entries of
-// libraries that are not retired must forget the old record, so that they find its successor.
+// pybind11 3.1 caches which record the type_info of any library resolved to. Libraries that are
+// not retired must forget the old record and find its successor. Nothing to undo: it is a
+// cache.
 class ForeignAliases {
  public:
   void plan(FastMap* map, const Ownership& ownership, const Ranges& libraries) {
@@ -174,44 +181,72 @@ class ForeignAliases {
     if (map == nullptr) return;
     for (const auto& [object, record] : *map) {
       if (!ownership.owns(record) || libraries.contains(object)) continue;
-      if (renamed_objects().count(object) == 0) objects_.insert(object);
-    }
-    nodes_.reserve(objects_.size());
-    for (TypeRecord* record : ownership.records) {
-      if (alias_chain(*record) != nullptr) chains_.emplace_back(record, AliasChain());
+      if (renamed_objects().count(object) == 0) aliases_.emplace_back(object, record);
     }
   }
-  void plan_return() {
-    if (map_ != nullptr) map_->reserve(map_->size() + nodes_.size());
-  }
-  void take_out() noexcept {
-    for (const void* object : objects_) {
-      nodes_.push_back(map_->extract(static_cast<TypeObject>(object)));
-    }
-    for (auto& [record, taken] : chains_) {
-      AliasChain& chain = *alias_chain(*record);
-      for (auto before = chain.before_begin(); std::next(before) != chain.end();) {
-        if (objects_.count(*std::next(before)) != 0) {
-          taken.splice_after(taken.before_begin(), chain, before);
-        } else {
-          ++before;
-        }
-      }
-    }
-  }
-  void put_back() noexcept {
-    for (auto& node : nodes_) map_->insert(std::move(node));
-    for (auto& [record, taken] : chains_) {
-      AliasChain& chain = *alias_chain(*record);
-      chain.splice_after(chain.before_begin(), taken);
+  void forget() noexcept {
+    for (const auto& [object, record] : aliases_) {
+      map_->erase(object);
+      if (AliasChain* chain = alias_chain(*record)) chain->remove(object);
     }
   }
 
  private:
   FastMap* map_ = nullptr;
-  Addresses objects_;
-  std::vector<FastMap::node_type> nodes_;
-  std::vector<std::pair<TypeRecord*, AliasChain>> chains_;
+  std::vector<std::pair<TypeObject, TypeRecord*>> aliases_;
+};
+
+// py::implicitly_convertible<…, T>() adds a function to the record of T. Those that retired
+// libraries added to types of others go: the next generation adds its own, or none.
+class ForeignConversions {
+ public:
+  using List = decltype(TypeRecord::implicit_conversions);
+
+  void plan(Internals& internals, const Ownership& ownership, const Ranges& libraries) {
+    for (const auto& [type, records] : internals.registered_types_py) {
+      if (records.size() != 1 || records[0]->type != type || ownership.owns(records[0]))
+        continue;
+      List& list = records[0]->implicit_conversions;
+      if (std::none_of(list.begin(), list.end(), made_in(libraries))) continue;
+      List rest = list;
+      rest.erase(std::remove_if(rest.begin(), rest.end(), made_in(libraries)), rest.end());
+      changes_.push_back({records[0], list, std::move(rest)});
+    }
+  }
+  void apply() noexcept {
+    for (Change& change : changes_) {
+      change.record->implicit_conversions.swap(change.other);
+      Py_INCREF(change.record->type);
+    }
+  }
+  // Keeps what third parties added since.
+  void plan_undo(const Ranges& fresh) {
+    for (Change& change : changes_) {
+      change.other = change.before;
+      for (auto convert : change.record->implicit_conversions) {
+        const auto& before = change.before;
+        const bool known = std::find(before.begin(), before.end(), convert) != before.end();
+        if (!known && !fresh.contains(convert)) change.other.push_back(convert);
+      }
+    }
+  }
+  void undo() noexcept {
+    for (Change& change : changes_) change.record->implicit_conversions.swap(change.other);
+    release();
+  }
+  void release() noexcept {
+    for (Change& change : changes_) release_type(change.record->type);
+  }
+
+ private:
+  struct Change {
+    TypeRecord* record;
+    List before, other;
+  };
+  static auto made_in(const Ranges& libraries) {
+    return [&libraries](List::value_type convert) { return libraries.contains(convert); };
+  }
+  std::vector<Change> changes_;
 };
 
 // Translators of retired libraries leave pybind11's list: they would see exceptions of new
@@ -340,6 +375,7 @@ class Retirement {
     enums_.plan(native_enums(internals), renames_);
     dtypes_.plan(numpy_dtypes(internals), renames_);
     aliases_.plan(fast_types(internals), ownership, libraries_);
+    foreign_conversions_.plan(internals, ownership, libraries_);
     translators_.plan(internals.registered_exception_translators, libraries_);
     for (const TypeRecord* record : ownership.records) {
       kept_.push_back(reinterpret_cast<PyObject*>(record->type));
@@ -358,28 +394,30 @@ class Retirement {
     take_out();
     renames_.apply();
     put_back();
-    aliases_.take_out();
+    aliases_.forget();
+    foreign_conversions_.apply();
     translators_.apply();
     for (PyObject* type : kept_) Py_INCREF(type);
   }
-  void plan_undo() {
+  void plan_undo(const Ranges& fresh) {
     types_.plan_return();
     conversions_.plan_return();
     enums_.plan_return();
     dtypes_.plan_return();
-    aliases_.plan_return();
+    foreign_conversions_.plan_undo(fresh);
   }
   void undo() noexcept {
     take_out();
     renames_.undo();
     put_back();
-    aliases_.put_back();
+    foreign_conversions_.undo();
     translators_.undo();
-    for (PyObject* type : kept_) {
-      if (Py_REFCNT(type) > 1) Py_DECREF(type);  // never the last one: that would run code
-    }
+    for (PyObject* type : kept_) release_type(type);
   }
-  void commit() noexcept { translators_.commit(); }
+  void commit() noexcept {
+    foreign_conversions_.release();
+    translators_.commit();
+  }
   // After undo(): somebody's values live in nodes that we hold.
   bool must_stay() const {
     return types_.displaced_any() || conversions_.displaced_any() || enums_.displaced_any() ||
@@ -491,6 +529,7 @@ class Retirement {
   MovedEntries<EnumMap> enums_;
   MovedEntries<DtypeMap> dtypes_;
   ForeignAliases aliases_;
+  ForeignConversions foreign_conversions_;
   TranslatorExchange translators_;
   std::vector<PyObject*> kept_;  // Python types that must outlive their registration
 };
@@ -638,7 +677,7 @@ int restore(void* handle, const RehookRange* fresh, std::size_t count, char* err
         return -1;
       }
       Purge purge(*internals, fresh, count);
-      retirement->plan_undo();
+      retirement->plan_undo(Ranges(fresh, count));
       if (!open_pages(pages, map, *retirement, message)) return -1;
       purge.apply();
       retirement->undo();

@@ -205,10 +205,10 @@ class ProgressLine:
         if event.get("phase") == "load" or (event.get("phase") == "build" and 0 < total <= done):
             self.clear()
             return
-        text = Text("rehook ", style="bold cyan")
+        text = Text().append("rehook ", style="bold cyan")
         if total:
             text.append(f"[{done}/{total}] ", style="cyan")
-        text.append(str(event.get("text") or event.get("phase") or ""), style="default")
+        text.append(str(event.get("text") or event.get("phase") or ""))
         text.truncate(max(20, self._console.width - 1), overflow="ellipsis")
         self._write(text)
         self._shown = True

@@ -112,7 +112,7 @@ def _version(pyproject: dict[str, Any], settings: Any) -> str:
     except ImportError:  # where it was before 1.0
         module = importlib.import_module("scikit_build_core.settings.metadata")
     metadata = module.get_standard_metadata(pyproject, settings)
-    return str(getattr(metadata, "raw_version", None) or metadata.version)
+    return str(getattr(metadata, "raw_version", None) or metadata.version or "")
 
 
 if __name__ == "__main__":

@@ -98,6 +98,7 @@ def builds(request):
         "vectors": module("vectors"),
         "painter": module("painter"),
         "outside": module("outside", *link),
+        "borrower": module("borrower", *link),
         "shapes1": module("shapes", "-DGENERATION=1"),
         "shapes2": module("shapes", "-DGENERATION=2"),
         "records1": module("records", "-DGENERATION=1"),

@@ -136,8 +136,10 @@ TEST_F(HeaderDeps, WhatNinjaWrites) {
   ASSERT_TRUE(deps) << reason(deps);
   ASSERT_EQ(deps->size(), 1U);
   EXPECT_EQ((*deps)[0].object, folder_ / "a.o");
-  EXPECT_EQ((*deps)[0].inputs,
-            (std::vector<Path>{folder_ / "a.cpp", folder_ / "my header.hpp"}));
+  const std::vector<Path>& inputs = (*deps)[0].inputs;
+  for (const char* name : {"a.cpp", "my header.hpp"}) {
+    EXPECT_NE(std::find(inputs.begin(), inputs.end(), folder_ / name), inputs.end()) << name;
+  }
 }
 
 class Depfiles : public testing::Test {

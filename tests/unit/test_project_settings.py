@@ -384,6 +384,7 @@ def test_the_cache_equals_the_one_of_an_editable_build(make, describe, tmp_path,
     own = {
         "CMAKE_INTERPROCEDURAL_OPTIMIZATION",  # ours, on purpose
         "CMAKE_CACHEFILE_DIR",
+        "CMAKE_FIND_PACKAGE_REDIRECTS_DIR",
         "demo_BINARY_DIR",
     }
     left, right = read_cache(theirs), read_cache(ours)
