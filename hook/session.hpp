@@ -108,6 +108,19 @@ class Session final {
     Inside(const Inside&) = delete;
     Inside& operator=(const Inside&) = delete;
   };
+  // One reload at a time; waits for another thread's without the GIL.
+  class Turn {
+   public:
+    explicit Turn(Session& session);
+    ~Turn();
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    Session* session_;
+    std::unique_lock<std::mutex> lock_;
+  };
+  [[nodiscard]] bool is_reloading_here() const;
   struct Plan {
     std::vector<Reloadable> modules;
     std::vector<std::string> reasons;
@@ -140,6 +153,7 @@ class Session final {
   Result<ReloadSummary> update_and_plan(const std::vector<Project*>& projects, const Wanted& wanted, Retry retry,
                                         Plan& plan);
   Error note_failure(const Plan& plan, Error error);
+  void forget_failure_of(const std::string& module);
 
   SessionOptions options_;
   FileSystem* fs_;

@@ -34,6 +34,18 @@ std::string first_line(const std::string& text) { return text.substr(0, text.fin
 
 }  // namespace
 
+Session::Turn::Turn(Session& session) : session_(&session), lock_(session.reload_mutex_, std::defer_lock) {
+  {
+    const GilRelease released;
+    lock_.lock();
+  }
+  session_->reloading_thread_ = PyThread_get_thread_ident();
+}
+
+Session::Turn::~Turn() { session_->reloading_thread_ = 0; }
+
+bool Session::is_reloading_here() const { return reloading_thread_.load() == PyThread_get_thread_ident(); }
+
 // Who runs now (or what was loaded before rehook looked); null when the module is not in sys.modules.
 LoadedExtension* Session::loaded_extension(Project& project, const BuiltModule& built) {
   if (const auto known = extensions_.find(built.module); known != extensions_.end()) return &known->second;
@@ -78,7 +90,7 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
     if (extension == nullptr) continue;
     if (extension->current.code == built.code) {
       summary.unchanged.push_back(built.module);
-      stale_.clear(built.module);
+      forget_failure_of(built.module);
       continue;
     }
     Reloadable item;
@@ -115,7 +127,6 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
 Result<std::shared_ptr<ReloadTransaction>> Session::start(Plan& plan) {
   REHOOK_ASSIGN_OR_RETURN(const std::shared_ptr<ShadowFolder> folder, shadows());
   auto transaction = std::make_shared<ReloadTransaction>(*fs_, *registries_, *folder, extension_loader_.get());
-  const Inside inside;
   const auto cancel = [this] {
     const GilAcquire gil;
     if (PyErr_CheckSignals() == 0) return false;
@@ -140,10 +151,7 @@ void Session::finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary& 
   for (std::size_t i = 0; i < plan.modules.size(); ++i) {
     LoadedExtension& extension = *plan.modules[i].extension;
     extension.current.loaded_at = utc_now();
-    stale_.clear(extension.name);
-    std::erase_if(reload_failures_, [&](const ReportedFailure& failure) {
-      return std::find(failure.modules.begin(), failure.modules.end(), extension.name) != failure.modules.end();
-    });
+    forget_failure_of(extension.name);
     summary.modules.push_back({extension.name, "extension", plan.reasons[i], extension.retired.back().number,
                                extension.current.number, 0});
     ++counters_.reloaded;
@@ -156,6 +164,13 @@ void Session::finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary& 
     if (known != python_sources_.end()) remember_python_source(name, Path(known->second.first));
   }
   for (const auto& left : transaction.left_behind()) summary.left.push_back(left);
+}
+
+void Session::forget_failure_of(const std::string& module) {
+  stale_.clear(module);
+  std::erase_if(reload_failures_, [&](const ReportedFailure& failure) {
+    return std::find(failure.modules.begin(), failure.modules.end(), module) != failure.modules.end();
+  });
 }
 
 Error Session::note_failure(const Plan& plan, Error error) {
@@ -246,19 +261,10 @@ Result<ReloadSummary> Session::update_and_plan(const std::vector<Project*>& proj
 
 Result<ReloadSummary> Session::reload(const std::vector<std::string>& names, Retry retry) {
   const auto start_time = Clock::now();
-  if (reloading_thread_.load() == PyThread_get_thread_ident()) {
+  if (is_reloading_here()) {
     return Error{ErrorCode::invalid, "a reload is running in this thread already", "call reload() after it has ended"};
   }
-  std::unique_lock<std::mutex> turn(reload_mutex_, std::defer_lock);
-  {
-    const GilRelease released;
-    turn.lock();
-  }
-  struct Mark {
-    std::atomic<unsigned long>& thread;
-    explicit Mark(std::atomic<unsigned long>& at) : thread(at) { thread = PyThread_get_thread_ident(); }
-    ~Mark() { thread = 0; }
-  } const mark(reloading_thread_);
+  const Turn turn(*this);
   const TraceStep step("reload");
 
   std::vector<Project*> projects;
@@ -282,12 +288,8 @@ Result<ReloadSummary> Session::reload(const std::vector<std::string>& names, Ret
 // anything; a package's own body is then executed by the import system, and only after that the
 // transaction is committed.
 Result<Ref> Session::find_for_reload(Project& project, const std::string& name, PyObject* target) {
-  if (reloading_thread_.load() == PyThread_get_thread_ident()) return Ref();
-  std::unique_lock<std::mutex> turn(reload_mutex_, std::defer_lock);
-  {
-    const GilRelease released;
-    turn.lock();
-  }
+  if (is_reloading_here()) return Ref();
+  const Turn turn(*this);
   pending_.erase(name);
   Plan plan;
   const auto before = project.update->products();
@@ -332,6 +334,8 @@ Result<Ref> Session::find_for_reload(Project& project, const std::string& name, 
 
 bool Session::exec_reloaded_package(PyObject* loader, PyObject* module) {
   const std::string name = string_attribute(module, "__name__");
+  std::optional<Turn> turn;
+  if (!is_reloading_here()) turn.emplace(*this);
   const auto waiting = pending_.find(name);
   const Ref external = Ref::steal(PyImport_ImportModule("_frozen_importlib_external"));
   const Ref type = Ref::steal(PyObject_GetAttrString(external.get(), "SourceFileLoader"));

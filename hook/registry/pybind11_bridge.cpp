@@ -201,6 +201,9 @@ class ForeignAliases {
 class ForeignConversions {
  public:
   using List = decltype(TypeRecord::implicit_conversions);
+  static auto made_in(const Ranges& libraries) {
+    return [&libraries](List::value_type convert) { return libraries.contains(convert); };
+  }
 
   void plan(Internals& internals, const Ownership& ownership, const Ranges& libraries) {
     for (const auto& [type, records] : internals.registered_types_py) {
@@ -243,9 +246,6 @@ class ForeignConversions {
     TypeRecord* record;
     List before, other;
   };
-  static auto made_in(const Ranges& libraries) {
-    return [&libraries](List::value_type convert) { return libraries.contains(convert); };
-  }
   std::vector<Change> changes_;
 };
 

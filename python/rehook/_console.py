@@ -168,7 +168,7 @@ def print_findings(findings: dict[str, Any]) -> None:
         table = Table(box=None, show_header=False, pad_edge=False)
         for name, value in findings[title].items():
             if title == "settings":
-                table.add_row(f"  {name}", Text(str(value["value"])), Text(value["origin"], "dim"))
+                table.add_row(f"  {name}", Text(_shown(value["value"])), Text(value["origin"], "dim"))
             else:
                 table.add_row(f"  {name}", Text(str(value)))
         console.print(table)
@@ -179,6 +179,10 @@ def print_findings(findings: dict[str, Any]) -> None:
         console.print(Text(f"problem: {one['problem']}", style="bold red"))
         if one["fix"]:
             console.print(Text(f"  {one['fix']}"))
+
+
+def _shown(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _print_diagnostics(console: Console, diagnostics: list[Diagnostic]) -> None:

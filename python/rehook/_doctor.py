@@ -59,14 +59,15 @@ def _versions(problems: list[dict[str, str]]) -> dict[str, str]:
         )
     else:
         result["rehook"] = _native.version
-        result.update({name: text for name, text in _native.versions().items() if name != "rehook"})
+        for name, text in _native.versions().items():
+            result.setdefault(name, text)
     compiler = shlex.split(os.environ.get("CXX", "")) or ["c++"]
     result["compiler"] = _tool(compiler, "c++", problems)
     result["cmake"] = _tool(["cmake"], "cmake", problems)
     result["ninja"] = _tool([_ninja()], "ninja", problems)
     result["git"] = _tool(["git"], "git", [])
     for package in ("pybind11", "nanobind", "scikit-build-core"):
-        result[package] = _distribution(package)
+        result[f"{package} package"] = _distribution(package)
     if not os.path.isfile(os.path.join(sysconfig.get_path("include"), "Python.h")):
         problem = "Python.h is missing: extensions cannot be compiled for this Python"
         problems.append({"problem": problem, "fix": _platform.install_command("Python.h")})

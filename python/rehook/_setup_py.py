@@ -92,6 +92,7 @@ def _read_call(call: ast.Call, result: SetupPy, evaluator: _Evaluator) -> None:
         folder = keywords.get("sourcedir") or keywords.get("source_dir")
         if folder is None and len(call.args) > 1:
             folder = call.args[1]
+        module = (module or "").replace("/", ".")
         if module and all(part.isidentifier() for part in module.split(".")):
             result.extensions.append(module)
             result.source_dir = evaluator.text(folder) or result.source_dir

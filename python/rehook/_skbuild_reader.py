@@ -44,7 +44,10 @@ def _read(pyproject: dict[str, Any]) -> Any:
     hatch = _hatch_table(pyproject)
     if hatch:
         keywords["extra_settings"] = hatch
-    reader = module.SettingsReader(pyproject, {}, **keywords)
+    try:
+        reader = module.SettingsReader(pyproject, {}, **keywords)
+    except TypeError:  # there were no states before 0.8
+        reader = module.SettingsReader(pyproject, {})
     reader.validate_may_exit()
     return reader.settings
 
@@ -79,7 +82,7 @@ def _plain(settings: Any) -> dict[str, Any]:
     return {
         "source_dir": str(cmake.source_dir),
         "args": list(cmake.args),
-        "define": {key: str(value) for key, value in cmake.define.items()},
+        "define": {key: _text(value) for key, value in cmake.define.items()},
         "build_type": build_type,
         "toolchain": str(toolchain) if toolchain else "",
         "python_hints": getattr(cmake, "python_hints", True),
@@ -94,6 +97,12 @@ def _plain(settings: Any) -> dict[str, Any]:
         "find_python": str(getattr(backport, "find_python", "0")),
         "generates": len(getattr(settings, "generate", [])),
     }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):  # before 0.11 they were not yet texts here
+        return "TRUE" if value else "FALSE"
+    return str(value)
 
 
 def _environment(table: Any) -> dict[str, str]:

@@ -205,9 +205,7 @@ def read_toml(file: str, data: bytes) -> dict[str, object]:
     except tomllib.TOMLDecodeError as error:
         text, line = _toml_problem(str(error), data)
         message = f"{file}:{line}: not valid TOML: {text}"
-        raise ConfigError(
-            message, hint="correct this line"
-        ) from error
+        raise ConfigError(message, hint="correct this line") from error
 
 
 def tool_table(file: str, document: Mapping[str, object]) -> Mapping[str, object]:

@@ -91,7 +91,8 @@ def builds(request):
     def module(name, *extra):
         return compiler.build(name + suffix, FIXTURE / f"{name}.cpp", *MODULE_FLAGS, *extra)
 
-    library = compiler.build("liboutside.so", FIXTURE / "outside_lib.cpp")
+    # As CMake builds a shared library: everything visible; modules of pybind11 are not.
+    library = compiler.build("liboutside.so", FIXTURE / "outside_lib.cpp", "-fvisibility=default")
     link = (library, f"-Wl,-rpath,{Path(library).parent}")
     return {
         "bridge": compiler.build("bridge.so", BRIDGE / "pybind11_bridge.cpp", "-O1"),

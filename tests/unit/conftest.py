@@ -11,7 +11,7 @@ import pytest
 PYTHON = Path(__file__).resolve().parents[2] / "python"
 
 # Also the text of the fake for child interpreters.
-FAKE_CORE = '''
+FAKE_CORE = """
 class ModuleFinder:
     def find_spec(self, fullname, path=None, target=None):
         return None
@@ -81,7 +81,7 @@ version = "0.0.test"
 
 def versions():
     return {"rehook": version, "libgit2": "1.5.0", "xxHash": "0.8.1", "pybind11": "3.0.1"}
-'''
+"""
 
 
 def make_fake_core():

@@ -18,7 +18,13 @@ FAILURE = {
     "hint": "repair it",
     "text": "raw text of the compiler",
     "diagnostics": [
-        {"file": "a.hpp", "line": 1, "column": 0, "severity": "warning", "text": "[bold]odd[/bold]"},
+        {
+            "file": "a.hpp",
+            "line": 1,
+            "column": 0,
+            "severity": "warning",
+            "text": "[bold]odd[/bold]",
+        },
         {
             "file": "a.cpp",
             "line": 2,
@@ -98,7 +104,9 @@ def test_through_clicks_own_runner(cli, project, answers):
 # --- questions -----------------------------------------------------------------------------------
 
 
-def test_projects_default_to_the_one_of_the_working_directory(invoke, project, sessions, monkeypatch):
+def test_projects_default_to_the_one_of_the_working_directory(
+    invoke, project, sessions, monkeypatch
+):
     inner = project / "src"
     inner.mkdir()
     monkeypatch.chdir(inner)

@@ -216,7 +216,7 @@ def test_wrong_values_in_variables(config):
     ("text", "line"),
     [
         (b"[tool.rehook]\nbuild-type = \n", 2),
-        (b"[tool.rehook]\n\nbuild-type = \"Debug\n", 3),
+        (b'[tool.rehook]\n\nbuild-type = "Debug\n', 3),
         (b"[tool.rehook]\na = '\xff'\n", 2),
         (b"[tool.rehook]\na = [1,\n", 2),
     ],
@@ -245,7 +245,8 @@ def test_settings_must_be_a_mapping(config):
 def test_a_projects_own_build_settings_hold_for_it_alone(config, tmp_path):
     write(
         tmp_path / "work" / "pyproject.toml",
-        '[tool.rehook]\nbuild-type = "Debug"\ntargets = ["a"]\ninstances = "keep"\nexclude = ["x"]\n',
+        '[tool.rehook]\nbuild-type = "Debug"\ntargets = ["a"]\n'
+        'instances = "keep"\nexclude = ["x"]\n',
     )
     session = resolve(config, REHOOK_TARGETS="b").for_session()
     assert session["build-type"] == ""

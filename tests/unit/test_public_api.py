@@ -38,7 +38,7 @@ def test_uninstall_leaves_finders_of_others_that_equal_everything(rehook):
 
         __hash__ = None
 
-        def find_spec(self, *arguments):
+        def find_spec(self, *_):
             return None
 
     agreeable = Agreeable()

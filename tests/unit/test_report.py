@@ -35,8 +35,10 @@ def test_full_report():
         durations={"decide": 0.001, "build": 1.9, "load": 0.03, "total": 2.0},
     )
     assert str(made).splitlines() == [
-        "reloaded 2 modules in 2.00 s (build 1.90 s, load 30.0 ms, 1 built, 1 from the store); "
-        "1 unchanged",
+        (
+            "reloaded 2 modules in 2.00 s (build 1.90 s, load 30.0 ms, 1 built, "
+            "1 from the store); 1 unchanged"
+        ),
         "  geo._core  generation 3 -> 4  1.92 s  src/geo.cpp changed",
         "  geo        Python module      2.0 ms  geo/__init__.py changed",
         "left on the old code:",
