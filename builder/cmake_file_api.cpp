@@ -94,8 +94,8 @@ class ReplyReader final {
     const Result<std::vector<std::string>> names = fs_.list(folder_);
     if (!names && names.error().code != ErrorCode::not_found) return names.error();
     for (const std::string& name : names ? *names : std::vector<std::string>()) {
-      if (name.starts_with("index-") && name.ends_with(".json"))
-        newest = std::max(newest, name);
+      const bool is_index = name.starts_with("index-") && name.ends_with(".json");
+      if (is_index) newest = std::max(newest, name);
     }
     if (!newest.empty()) return newest;
     return Error{ErrorCode::not_found,
@@ -250,8 +250,8 @@ class ReplyReader final {
   void read_installers(const Json& directory, CodeModel& model) const {
     for (const Json& installer : array(directory, "installers")) {
       const std::string type = text(installer, "type");
-      if ((type != "file" && type != "directory") || flag(installer, "isExcludeFromAll"))
-        continue;
+      if (type != "file" && type != "directory") continue;
+      if (flag(installer, "isExcludeFromAll")) continue;
       for (const Json& path : array(installer, "paths")) {
         const std::string from = path.is_string() ? as_text(path) : text(path, "from");
         if (from.empty()) continue;

@@ -86,8 +86,8 @@ class DepfileFinder final {
   DepfileFinder(FileSystem& fs, std::vector<ObjectDeps>& found) : fs_(fs), found_(found) {}
 
   Status look_from(const Path& top) {
-    if (const Result<FileStat> stat = fs_.stat(top))
-      folders_.emplace(stat->device, stat->inode);
+    const Result<FileStat> stat = fs_.stat(top);
+    if (stat) folders_.emplace(stat->device, stat->inode);
     return look(top, {}, 0);
   }
 

@@ -49,7 +49,7 @@ std::string without_postfix(const std::string& stem, const CodeModel& model,
     return stem.substr(0, stem.size() - postfix.size());
   }
   for (const auto& entry : naming.installed) {
-    const std::string known(last_part(entry.first));
+    std::string known(last_part(entry.first));
     if (!stem.starts_with(known) || stems.contains(known)) continue;
     const std::string rest = stem.substr(known.size());
     const bool separated = rest.size() <= 8 && (rest.front() == '_' || rest.front() == '-');

@@ -38,8 +38,7 @@ class DepsLog final {
     stamp_size_ = *version == 3 ? 4 : 8;
     while (const std::optional<std::uint32_t> head = next()) {
       const std::size_t size = *head & ~k_is_deps;
-      if (size > k_longest_record || size % 4 != 0)
-        return corrupt("a record of impossible size");
+      if (size > k_longest_record || size % 4 != 0) return corrupt("a record of odd size");
       if (bytes_.size() - at_ < size) break;
       const std::string_view record = bytes_.substr(at_, size);
       at_ += size;
@@ -79,8 +78,7 @@ class DepsLog final {
   }
 
   Status deps_record(std::string_view record) {
-    if (record.size() < 4 + stamp_size_)
-      return corrupt("a dependency record without an output");
+    if (record.size() < 4 + stamp_size_) return corrupt("a record without an output");
     const std::uint32_t output = load(record, 0);
     std::vector<std::uint32_t> inputs;
     for (std::size_t at = 4 + stamp_size_; at < record.size(); at += 4) {

@@ -71,23 +71,16 @@ Path ReplyPaths::in_build(const std::string& text) const {
 Path ReplyPaths::resolve(const std::string& text, const Path& top) const {
   std::string_view rest = text;
   while (rest.ends_with("/.")) rest.remove_suffix(2);
-  Path base = top;
-  const bool absolute = rest.starts_with('/');
-  if (absolute) {
-    // One folder may be inside the other: the longer name is tried first.
-    const bool build_first = reply_build_.size() >= reply_source_.size();
-    const std::string_view tops[2] = {build_first ? reply_build_ : reply_source_,
-                                      build_first ? reply_source_ : reply_build_};
-    const Path* const real[2] = {build_first ? &build_dir_ : &source_dir_,
-                                 build_first ? &source_dir_ : &build_dir_};
-    for (int i = 0; i < 2; ++i) {
-      const auto inside = below(rest, tops[i]);
-      if (!inside) continue;
-      return inside->empty() ? *real[i] : *real[i] / Path(*inside);
-    }
-    return Path(rest);
+  if (rest.empty() || rest == ".") return top;
+  if (!rest.starts_with('/')) return top / Path(rest);
+  const auto in_build = below(rest, reply_build_);
+  const auto in_source = below(rest, reply_source_);
+  // One folder may be inside the other: then the longer name decides.
+  if (in_build && !(in_source && reply_source_.size() > reply_build_.size())) {
+    return in_build->empty() ? build_dir_ : build_dir_ / Path(*in_build);
   }
-  return rest.empty() || rest == "." ? base : base / Path(rest);
+  if (in_source) return in_source->empty() ? source_dir_ : source_dir_ / Path(*in_source);
+  return rest;
 }
 
 bool ReplyPaths::is_generated(const Path& path, bool cmake_says_so) const {

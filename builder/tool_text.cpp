@@ -20,8 +20,8 @@ std::string strip_escapes(std::string_view text) {
     }
     const char kind = text[++at];
     if (kind == '[') {
-      do ++at;
-      while (at < text.size() && (text[at] < '@' || text[at] > '~'));
+      ++at;
+      while (at < text.size() && (text[at] < '@' || text[at] > '~')) ++at;
     } else if (kind == ']') {
       while (at < text.size() && text[at] != '\a' && text[at] != '\x1b') ++at;
       if (at < text.size() && text[at] == '\x1b') ++at;

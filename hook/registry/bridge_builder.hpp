@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "builder/cmake_file_api.hpp"
 #include "builder/process.hpp"
@@ -20,10 +21,14 @@ struct BridgeRequest {
 // /usr/include and /usr/local/include), or empty: this target does not use pybind11.
 [[nodiscard]] Path pybind11_include_dir(FileSystem& fs, const CompileGroup& flags);
 
+// The compiler's arguments without the output file: of the extension's flags those that the
+// layout of pybind11's registries may depend on, and C++17 at least. Pure.
+[[nodiscard]] std::vector<std::string> bridge_command(const BridgeRequest& request);
+
 // Compiles the bridge, or finds it in the cache. The key covers the bridge's source, the
 // headers it includes (content), the flags that matter and the compiler's identity; the file is
-// published atomically, so several processes may do this at once. failed_build carries the
-// compiler's text.
+// published atomically, so several processes may do this at once. not_found: no pybind11 among
+// the include folders. failed_build carries the compiler's text.
 [[nodiscard]] Result<Path> build_bridge(FileSystem& fs, ProcessRunner& runner,
                                         const BridgeRequest& request, const CancelPoll& cancel);
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -66,7 +65,7 @@ def print_error(error: RehookError) -> None:
     console = _err()
     if error.diagnostics:
         _print_diagnostics(console, error.diagnostics)
-        if error.message:
+        if not any(one.text and one.text in error.message for one in error.diagnostics):
             console.print(Text(error.message, style="bold"))
         if error.hint:
             console.print(Text(f"hint: {error.hint}"))
@@ -89,17 +88,17 @@ def error_record(error: RehookError) -> dict[str, object]:
 def print_builds(builds: list[dict[str, Any]]) -> None:
     """Print what `rehook build` did."""
     if not builds:
-        print_text("nothing to build: no extension target found")
+        print_text("nothing to build")
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     for one in builds:
-        how = "from the store" if one.get("reused") else "built"
-        seconds = one.get("seconds")
+        result = str(one.get("result") or "built")
         table.add_row(
-            Text(str(one.get("module") or one.get("target") or one.get("project") or "?")),
-            Text(str(one.get("state") or how), style="green"),
-            Text(f"{seconds:.2f} s" if isinstance(seconds, (int, float)) else ""),
-            Text(str(one.get("reason") or "")),
+            Text(str(one.get("project") or "?")),
+            Text("from the store" if result == "reused" else result, style="green"),
+            Text(f"{one.get('seconds') or 0.0:.2f} s"),
+            Text(", ".join(one.get("modules") or ())),
+            Text(str(one.get("reason") or ""), style="dim"),
         )
     _out().print(table)
 
@@ -146,14 +145,14 @@ def print_failures(failures: list[Failure]) -> None:
     for number, one in enumerate(failures):
         if number:
             console.print()
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.time)) if one.time else ""
         modules = ", ".join(one.modules) or "no module"
-        console.print(Text(f"{one.project}  {when}", style="bold"))
+        console.print(Text(f"{one.project}  {one.time}".rstrip(), style="bold"))
         console.print(Text(f"stale because of it: {modules}"))
         diagnostics = [Diagnostic.of(entry) for entry in one.diagnostics]
         if diagnostics:
             _print_diagnostics(console, diagnostics)
-            console.print(Text(one.message))
+            if not any(entry.text and entry.text in one.message for entry in diagnostics):
+                console.print(Text(one.message))
         else:
             console.print(Text(f"{one.message}\n{one.text}".rstrip()))
         if one.hint:
@@ -168,7 +167,9 @@ def print_findings(findings: dict[str, Any]) -> None:
         table = Table(box=None, show_header=False, pad_edge=False)
         for name, value in findings[title].items():
             if title == "settings":
-                table.add_row(f"  {name}", Text(_shown(value["value"])), Text(value["origin"], "dim"))
+                table.add_row(
+                    f"  {name}", Text(_shown(value["value"])), Text(value["origin"], "dim")
+                )
             else:
                 table.add_row(f"  {name}", Text(str(value)))
         console.print(table)

@@ -56,7 +56,7 @@ class Session:
         """List the loaded builds, the oldest first."""
 
     def build(self, targets: list[str], force: bool) -> list[dict[str, Any]]:
-        """Build modules or project folders; dicts with module, project, reused, seconds, reason."""
+        """Build modules or projects; dicts with project, result, modules, reason, seconds."""
 
     def is_reloading(self) -> bool: ...
     def set_progress(self, callback: Callable[[dict[str, Any]], None] | None) -> None:

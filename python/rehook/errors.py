@@ -203,7 +203,7 @@ def describe_failure(message: str, text: str, diagnostics: list[Diagnostic]) -> 
         more = len(errors) - 1
         if more:
             lines.append(f"and {more} more error{'s' if more > 1 else ''}")
-    if message:
+    if message and (first is None or not first.text or first.text not in message):
         lines.append(message)
     if first is None and text.strip():
         tail = text.strip().splitlines()

@@ -120,7 +120,7 @@ class ReloadReport(_Record):
 class Status(_Record):
     """What is loaded and what it was built from. `str()` of it is meant for people.
 
-    Attributes: `modules` (dicts with name, project, generation, file, stale, error,
+    Attributes: `modules` (dicts with name, project, generation, file, loaded, stale, error,
     running_equals_saved), `projects` (dicts with root, source, build_dir, state, commit, branch,
     dirty) and `counters` (built, reused, waited, configured, reloaded, skipped, stats, hashed).
     """
@@ -137,7 +137,7 @@ class Status(_Record):
         rows: list[tuple[str, ...]] = [
             (
                 str(one.get("name")),
-                f"generation {one.get('generation')}",
+                f"generation {one.get('generation')}" if one.get("loaded", True) else "not loaded",
                 _module_state(one),
             )
             for one in self["modules"]
@@ -185,7 +185,7 @@ class Failure(_Record):
     """A failure that has not been repaired yet. `str()` of it is meant for people.
 
     Attributes: `project`, `modules` (names that are stale because of it), `kind`, `message`,
-    `hint`, `text` (the tool's own output), `diagnostics` (dicts) and `time` (seconds since 1970).
+    `hint`, `text` (the tool's own output), `diagnostics` (dicts) and `time` (text).
     """
 
     __slots__ = ()
@@ -198,7 +198,7 @@ class Failure(_Record):
         ("hint", ""),
         ("text", ""),
         ("diagnostics", []),
-        ("time", 0.0),
+        ("time", ""),
     )
 
     def __str__(self) -> str:
@@ -246,6 +246,8 @@ def _module_state(one: Mapping[str, Any]) -> str:
         return "stale: " + str(one["error"]).splitlines()[0]
     if one.get("stale"):
         return "stale: the saved source is newer"
+    if not one.get("loaded", True):
+        return ""
     return "" if one.get("running_equals_saved", True) else "running code differs from the source"
 
 

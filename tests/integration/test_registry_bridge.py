@@ -63,7 +63,7 @@ class Compiler:
     def build(self, name, source, *extra):
         command = ["c++", *self.flags, *extra]
         content = hashlib.sha256(repr(command).encode())
-        for path in sorted([*source.parent.glob("*.[ch]*"), *self.include.rglob("*.h")]):
+        for path in sorted([source, *source.parent.glob("*.h*"), *self.include.rglob("*.h")]):
             content.update(path.read_bytes())
         output = CACHE / content.hexdigest()[:16] / name
         if not output.exists():

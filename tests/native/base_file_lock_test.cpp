@@ -196,8 +196,8 @@ TEST_F(FileLockTest, HoldsTheFileThatIsAtThePath) {
         if (!lock.ok()) continue;
         ++k;
         if (++inside != 1) ++together;
-        std::filesystem::remove(path_);
         --inside;
+        std::filesystem::remove(path_);  // from here on, others may lock another file
       }
     });
   }

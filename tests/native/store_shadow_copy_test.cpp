@@ -252,6 +252,20 @@ TEST_F(ShadowCopyTest, ThreadsNeverGetTheSameName) {
   EXPECT_EQ(names_in(folder->path()).size(), 1U + 20U);
 }
 
+// Otherwise another process could take a folder without a lease yet for one that is left over.
+TEST_F(ShadowCopyTest, FoldersAreMadeAndSweptByOneProcessAtATime) {
+  std::filesystem::create_directory(sessions_ / "dead");
+  int changes = 0;
+  fs_.before = [&](const FakeFileSystem::Call& call) {
+    if (call.operation != "make_directories" && call.operation != "remove_tree") return;
+    ++changes;
+    EXPECT_FALSE(FileLock::try_acquire(sessions_ / "lock", LockKind::shared).ok());
+  };
+  ASSERT_NE(open(), nullptr);
+  EXPECT_EQ(changes, 2);
+  EXPECT_TRUE(FileLock::try_acquire(sessions_ / "lock", LockKind::exclusive).ok());
+}
+
 TEST_F(ShadowCopyTest, ProcessesOpenAtTheSameTimeWithoutLosingTheirFolder) {
   std::vector<pid_t> children;
   for (int i = 0; i < 6; ++i) {

@@ -48,6 +48,7 @@ class Project:
         self.home = root.parent
         self.store = self.home / "store"
         self.trace_file = self.home / "trace.jsonl"
+        self.env: dict[str, str] = {}  # for every child, from now on
         self._compiler_log: Path | None = None
 
     @classmethod
@@ -56,6 +57,14 @@ class Project:
         root = home / (name or fixture)
         shutil.copytree(FIXTURES / fixture, root, ignore=shutil.ignore_patterns("__pycache__"))
         return cls(root)
+
+    @classmethod
+    def of_files(cls, home: Path, name: str, files: Mapping[str, str]) -> Project:
+        """Make a project home/<name> of these files: path in the project -> text."""
+        project = cls(home / name)
+        for file, text in files.items():
+            project.write(file, textwrap.dedent(text))
+        return project
 
     # ------------------------------------------------------------ files
 
@@ -95,14 +104,18 @@ class Project:
         path: Sequence[str | Path] | None = None,
         env: Mapping[str, str | None] | None = None,
     ) -> dict[str, str]:
-        """The children's environment; a value of None in `env` removes the variable."""
+        """The children's environment; a value of None in `env` removes the variable.
+
+        What is on PYTHONPATH here stays on it, behind `path`: rehook may be found there.
+        """
         result = {k: v for k, v in os.environ.items() if not k.startswith(("REHOOK_", "PYTHON"))}
-        entries = [self.home] if path is None else path
-        result["PYTHONPATH"] = os.pathsep.join(map(str, entries))
+        entries = [self.home] if path is None else list(path)
+        inherited = [one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
+        result["PYTHONPATH"] = os.pathsep.join(map(str, [*entries, *inherited]))
         result["PYTHONFAULTHANDLER"] = "1"
         result["REHOOK_STORE_DIR"] = str(self.store)
         result["REHOOK_TRACE"] = str(self.trace_file)
-        for key, value in (env or {}).items():
+        for key, value in {**self.env, **(env or {})}.items():
             if value is None:
                 result.pop(key, None)
             else:

@@ -34,7 +34,7 @@ FAILURE = {
             "excerpt": "  2 | y[x]\n    |   ^",
         },
     ],
-    "time": 1.0,
+    "time": "2026-01-02 03:04:05",
 }
 
 
@@ -152,15 +152,17 @@ def test_status_of_nothing(invoke):
 
 def test_build(invoke, project, sessions, answers):
     answers["build"] = [
-        {"module": "geo._core", "project": str(project), "reused": False, "seconds": 1.234},
-        {"module": "geo.io", "project": str(project), "reused": True, "seconds": 0.0},
+        {"project": "/p", "result": "built", "modules": ["geo._core", "geo.io"], "seconds": 1.234},
+        {"project": "/q", "result": "reused", "modules": ["q"], "seconds": 0, "reason": "found"},
+        {"project": "/r", "result": "up-to-date", "modules": [], "seconds": 0.0, "reason": None},
     ]
     code, out, _ = invoke("build", "--force")
     assert code == 0
     assert sessions[0].calls == [("build", [str(project)], True)]
     assert [line.split() for line in out.splitlines()] == [
-        ["geo._core", "built", "1.23", "s"],
-        ["geo.io", "from", "the", "store", "0.00", "s"],
+        ["/p", "built", "1.23", "s", "geo._core,", "geo.io"],
+        ["/q", "from", "the", "store", "0.00", "s", "q", "found"],
+        ["/r", "up-to-date", "0.00", "s"],
     ]
 
 
@@ -236,7 +238,7 @@ def test_errors(invoke, project, answers):
     code, out, _ = invoke("errors")
     assert code == 0
     lines = out.splitlines()
-    assert lines[0].startswith("/p")
+    assert lines[0] == "/p  2026-01-02 03:04:05"
     assert lines[1] == "stale because of it: geo._core"
     assert lines[2] == "a.cpp:2:3: error: no [x] here"
     assert json.loads(invoke("errors", "--json")[1]) == [FAILURE]

@@ -64,6 +64,13 @@ def test_build_error_starts_with_the_first_error_and_its_place(errors):
     ]
 
 
+def test_a_message_that_repeats_the_first_error_is_left_out(errors):
+    text = "src/geo.cpp:12: expected ';' before 'return'"
+    shown = str(errors.make("build", text, "", "", "", DIAGNOSTICS)).splitlines()
+    assert shown[0].startswith("src/geo.cpp:12:5: error:")
+    assert text not in shown
+
+
 def test_many_more_errors(errors):
     made = errors.make("build", "", "", "", "", DIAGNOSTICS * 3)
     assert "and 5 more errors" in str(made)

@@ -325,7 +325,6 @@ def test_settings_scikit_build_core_refuses_are_read_anyway_with_a_note(make, de
         "[tool.scikit-build]\ncmake.args = 'x'\n",
         "[[tool.scikit-build.overrides]]\ncmake.args = []\n",
         "[[tool.scikit-build.overrides]]\nif.moon-phase = 'full'\ncmake.args = []\n",
-        "[[tool.scikit-build.overrides]]\nif.state = '.'\ninherit.cmake = 'x'\ncmake = {}\n"
         "[[tool.scikit-build.overrides]]\nif.state = '.'\ninherit.env = 'x'\nenv = 3\n",
     ],
 )

@@ -103,6 +103,7 @@ def test_status():
             ],
             "modules": [
                 {"name": "geo", "generation": 1, "stale": False, "running_equals_saved": True},
+                {"name": "geo.io", "generation": 0, "loaded": False, "running_equals_saved": False},
                 {"name": "geo._core", "generation": 2, "stale": True, "error": "a.cpp:1: x\ny"},
             ],
             "counters": {"built": 2},
@@ -111,6 +112,7 @@ def test_status():
     assert str(made).splitlines() == [
         "/p: changed (main 0123456789, with changes)",
         "  geo        generation 1",
+        "  geo.io     not loaded",
         "  geo._core  generation 2  stale: a.cpp:1: x",
     ]
     assert made.counters["built"] == 2
