@@ -61,6 +61,13 @@ Result<ProjectDescription> describe_in_python(PyObject* function, const Path& ro
   pairs(dict, "installed", [&](const std::string& name, PyObject* value) {
     project.naming.installed[name] = Path(to_string(value)).filename().string();
   });
+  // Names that setup.py gives its extensions tell the package part as well as an installed file does.
+  for (const std::string& module : texts(dict, "extension_modules")) {
+    const auto& suffixes = project.naming.extension_suffixes;
+    const std::string last = module.substr(module.rfind('.') + 1);
+    project.naming.installed.try_emplace(module, last + (suffixes.empty() ? ".so" : suffixes.front()));
+  }
+  project.build_dir = text(dict, "build_dir");
   for (const std::string& input : texts(dict, "inputs")) project.inputs.emplace_back(input);
   project.missing_requirements = texts(dict, "missing_requirements");
   project.exclude = texts(dict, "exclude");

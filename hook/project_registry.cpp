@@ -150,7 +150,8 @@ bool ProjectRegistry::provides(Project& project, const std::string& top_level) {
   if (!mentions(project.root, top_level)) return false;
   auto described = description(project);
   if (!described) return project.origin == ProjectOrigin::named;  // the import tells what is wrong
-  if ((*described)->naming.packages.contains(top_level)) return true;
+  const ModuleNaming& naming = (*described)->naming;
+  if (naming.packages.contains(top_level) || naming.installed.contains(top_level)) return true;
   // A top-level extension module: only CMake knows. Its name stands in the project's own files, so
   // configuring is worth it where somebody named or installed the project.
   return project.origin != ProjectOrigin::search_path && (*described)->naming.packages.empty();

@@ -508,6 +508,7 @@ void ProjectUpdate::remember_attempt(const std::vector<Input>& current) {
 
 Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& events,
                             UpdateOutcome& outcome) {
+  if (state_ && !state_->build_dir.empty() && context_.build_dir.empty()) build_dir_ = state_->build_dir;
   BuildFolder folder(*context_.fs, *context_.runner, build_dir_);
   const Rebuild* rebuild = std::get_if<Rebuild>(&look.freshness);
   const InputRole role = rebuild == nullptr ? InputRole::compile : rebuild->role;
@@ -518,6 +519,10 @@ Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& ev
     auto described = context_.describe(root_);
     if (!described) return std::move(described).error();
     project = std::move(*described);
+    if (context_.build_dir.empty()) {
+      build_dir_ = project.build_dir.empty() ? folder_ / "build" : (root_ / project.build_dir).lexically_normal();
+      folder = BuildFolder(*context_.fs, *context_.runner, build_dir_);
+    }
   } else {
     project = description_from(*state_);
   }

@@ -38,3 +38,60 @@ def project(tmp_path):
         return made[-1]
 
     return make
+
+
+_MODULES = {"demo": "pondlife"}  # what a fixture is imported as, if it is not its name
+
+
+class _Workshop:
+    """Projects that were built once; a test gets a copy of that moment at the same path."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.names = {}
+
+    def take(self, fixture, env, prepare):
+        key = (fixture, tuple(sorted(env.items())), prepare)
+        name = self.names.setdefault(key, f"{fixture}-{len(self.names)}")
+        home, snapshot = self.folder / name, self.folder / f"{name}.snapshot"
+        if home.exists():  # a test that was interrupted
+            shutil.rmtree(home)
+        if snapshot.exists():
+            subprocess.run(["cp", "-a", snapshot, home], check=True)
+            project = Project(home / fixture)
+            project.env.update(env)
+            project.env.update(project.count_compilers())
+            return project
+        project = Project.copy_of(fixture, home)
+        project.env.update(env)
+        project.env.update(project.count_compilers())
+        module = _MODULES.get(fixture, fixture)
+        project.run(f"import rehook; rehook.install(projects=[ROOT])\nimport {module}\n" + prepare)
+        project.forget()
+        subprocess.run(["cp", "-a", home, snapshot], check=True)
+        return project
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory):
+    return _Workshop(tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture
+def built(workshop, tmp_path):
+    """Return a function that gives a fixture after its first build: built("hello_ext") -> Project.
+
+    The build is made once per session and copied for each test, store and all. `env` is for the
+    children, that build's included; `prepare` is code to run after its import. Compilers are
+    counted. After the test everything is moved to its tmp_path.
+    """
+    taken = []
+
+    def make(fixture, *, env=None, prepare=""):
+        taken.append(workshop.take(fixture, env or {}, prepare))
+        return taken[-1]
+
+    yield make
+    for project in taken:
+        shutil.move(project.home, tmp_path)
+        print(f"the project is kept in {tmp_path / project.home.name}")

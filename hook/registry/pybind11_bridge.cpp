@@ -431,8 +431,8 @@ class Retirement {
       const bool inside = libraries_.contains(object);
       if (inside && (ownership.owns(record) || ownership.dangling(record))) {
         renames_.add(object);
-      } else if (!inside && ownership.owns(record) && !compared_by_address(object) &&
-                 renamed_objects().count(object) == 0) {
+      } else if (!inside && ownership.owns(record) && record->cpptype == object &&
+                 !compared_by_address(object) && renamed_objects().count(object) == 0) {
         error = foreign_type(object);
         return false;
       }
@@ -555,9 +555,6 @@ class Purge {
     erase_if(fast_types(internals_), [this](const auto& entry) {
       return ownership_.owns(entry.second) || ownership_.dangling(entry.second);
     });
-    for (TypeRecord* record : ownership_.records) {
-      if (AliasChain* chain = alias_chain(*record)) chain->clear();
-    }
     erase_if(native_enums(internals_), [this](const auto& entry) {
       if (!owns_key(entry.first)) return false;
       Py_INCREF(entry.second);

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["KEYS", "PROJECT_KEYS", "Settings", "did_you_mean", "read_toml", "resolve"]
 
 _PREFIX = "REHOOK_"
+# Set for the programs that a build starts (they get no hook), and for rehook's own tests.
+_IGNORED = ("REHOOK_BUILDING", "REHOOK_PYBIND11_DIRS")
 _LOG_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # What scikit-build-core and CMake read from the environment when a project is configured.
 _BUILD_VARIABLES = ("CMAKE_ARGS", "CMAKE_BUILD_TYPE", "CMAKE_GENERATOR")
@@ -274,7 +276,7 @@ def _apply_environment(settings: Settings, environ: Mapping[str, str], folder: s
 
 
 def _apply_variable(settings: Settings, name: str, value: str, folder: str) -> None:
-    if not value.strip():
+    if not value.strip() or name in _IGNORED:
         return
     if name == "REHOOK_TRACE":
         settings.trace_file = os.path.join(folder, os.path.expanduser(value))

@@ -98,6 +98,7 @@ def builds(request):
         "bridge": compiler.build("bridge.so", BRIDGE / "pybind11_bridge.cpp", "-O1"),
         "vectors": module("vectors"),
         "painter": module("painter"),
+        "mortal": module("mortal"),
         "outside": module("outside", *link),
         "borrower": module("borrower", *link),
         "shapes1": module("shapes", "-DGENERATION=1"),
@@ -107,6 +108,7 @@ def builds(request):
     }
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("name", scenario_names())
 def test_scenario(builds, name, tmp_path):
     if name == "numpy_dtypes":

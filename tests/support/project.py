@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,6 +35,50 @@ class Run:
         lines = self.stdout.strip().splitlines()
         assert lines, f"the child printed nothing; stderr:\n{self.stderr}"
         return json.loads(lines[-1])
+
+
+class Gate:
+    """Where compilers wait, so that a test can act in the middle of a compilation."""
+
+    def __init__(self, started: Path, go: Path) -> None:
+        self._go = go
+        for fifo in (started, go):
+            os.mkfifo(fifo)
+        self._started = os.open(started, os.O_RDONLY | os.O_NONBLOCK)
+
+    def wait(self, timeout: float = 120) -> list[int]:
+        """Wait for a compiler to arrive; give the numbers of its processes."""
+        poll = select.poll()
+        poll.register(self._started, select.POLLIN)
+        text = ""
+        while not text.endswith("\n"):
+            assert poll.poll(timeout * 1000), "no compiler was started"
+            text += os.read(self._started, 100).decode()
+        return [int(word) for word in text.split()]
+
+    def open(self) -> None:
+        """Let the compiler that waits go on; no further one will wait."""
+        writer = os.open(self._go, os.O_WRONLY)
+        self._go.unlink()
+        os.close(writer)
+
+    def remove(self) -> None:
+        """Let no further compiler wait; for when the waiting one is dead."""
+        self._go.unlink()
+
+
+def wait_until_gone(pids: Sequence[int], timeout: float = 60) -> None:
+    """Wait until none of these processes runs; fails after `timeout` seconds."""
+    for pid in pids:
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        ended = poll.poll(timeout * 1000)
+        os.close(handle)
+        assert ended, f"process {pid} still runs"
 
 
 class Project:
@@ -198,7 +244,7 @@ class Project:
         """How many builds the children ran so far, by their traces."""
         return len(self.trace("build"))
 
-    def count_compilers(self) -> dict[str, str | None]:
+    def count_compilers(self) -> dict[str, str]:
         """Give an environment for run() under which compiles() knows each compiler CMake started.
 
         It becomes part of the configuration, so use it from the first run on.
@@ -206,11 +252,23 @@ class Project:
         self._compiler_log = self.home / "compiles.txt"
         launcher = self.home / "note_compile.sh"
         launcher.write_text(
-            f'#!/bin/sh\nfor last; do :; done\necho "$last" >>"{self._compiler_log}"\nexec "$@"\n',
+            _LAUNCHER.format(
+                sources=shlex.quote(f"{self.root}/"),
+                log=shlex.quote(str(self._compiler_log)),
+                **{name: shlex.quote(str(self.home / name)) for name in ("started", "go")},
+            ),
             encoding="utf-8",
         )
         launcher.chmod(0o755)
         return {f"CMAKE_{lang}_COMPILER_LAUNCHER": str(launcher) for lang in ("C", "CXX")}
+
+    def hold_compilers(self) -> Gate:
+        """Let every compiler of the project's sources wait at a gate from now on.
+
+        Works for children under count_compilers().
+        """
+        assert self._compiler_log is not None, "count_compilers() was not called"
+        return Gate(self.home / "started", self.home / "go")
 
     def compiles(self) -> list[str]:
         """The project's sources compiled so far by children that ran with count_compilers()."""
@@ -218,8 +276,27 @@ class Project:
         if not self._compiler_log.exists():
             return []
         lines = self._compiler_log.read_text(encoding="utf-8").splitlines()
-        return [Path(line).name for line in lines if Path(line).is_relative_to(self.root)]
+        return [Path(line).name for line in lines]
 
+    def forget(self) -> None:
+        """Start counting anew: trace() and compiles() are empty again."""
+        self.clear_trace()
+        if self._compiler_log is not None:
+            self._compiler_log.unlink(missing_ok=True)
+
+
+_LAUNCHER = """\
+#!/bin/sh
+for last; do :; done
+case "$last" in {sources}*) ;; *) exec "$@" ;; esac
+echo "$last" >>{log}
+if [ -p {go} ]; then
+  cat {go} >/dev/null &
+  echo "$$ $!" >{started}
+  wait $!
+fi
+exec "$@"
+"""
 
 _PRELUDE = """\
 import json, os, sys

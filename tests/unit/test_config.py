@@ -136,6 +136,11 @@ def test_empty_variable_is_unset(config):
     assert resolve(config, REHOOK_BUILD_TYPE=" ").origins["build-type"] == "default"
 
 
+def test_variables_of_rehooks_own_are_let_through(config):
+    settings = resolve(config, REHOOK_BUILDING="1", REHOOK_PYBIND11_DIRS="3.1.0=/p")
+    assert set(settings.origins.values()) == {"default"}
+
+
 def test_variables_that_are_no_settings(config, tmp_path):
     settings = resolve(config, REHOOK_TRACE="t.jsonl", REHOOK_LOG="Info")
     assert settings.trace_file == str(tmp_path / "work" / "t.jsonl")

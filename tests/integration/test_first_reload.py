@@ -1,0 +1,291 @@
+"""The success story: import, edit the C++, reload, and go on in the same interpreter.
+
+Read this first. `built("hello_ext")` is a copy of fixtures/hello_ext that was imported before;
+`project.run` executes a script in a fresh interpreter, in which `edit(file, old, new)` saves a
+change to the project as an editor would, and gives what the script printed last.
+"""
+
+import pytest
+
+pytestmark = pytest.mark.compile
+
+DEBUG = {"REHOOK_BUILD_TYPE": "Debug"}  # pybind11 compiles in half the time
+
+# Everything a user may type to get the new code; `pkg` is the package.
+WAYS = {
+    "importlib.reload(package)": "importlib.reload(pkg)",
+    "importlib.reload(extension)": "importlib.reload(pkg._core)",
+    "rehook.reload(package's name)": "rehook.reload(pkg.__name__)",
+    "rehook.reload(extension's name)": "rehook.reload(pkg.__name__ + '._core')",
+    "rehook.reload(module object)": "rehook.reload(pkg)",
+    "rehook.reload()": "rehook.reload()",
+}
+
+
+def test_the_story(project):
+    hello = project("hello_ext")
+    said = hello.run(
+        """
+        import importlib
+        import rehook
+
+        rehook.install(projects=[ROOT])
+        import hello_ext                       # configures, compiles, links, loads
+
+        before = hello_ext.greet("you")
+        edit("core.cpp", '"hello, "', '"good morning, "')
+        importlib.reload(hello_ext)            # compiles, links, swaps
+        print(json.dumps([before, hello_ext.greet("you"), hello_ext._core.greet("you")]))
+        """,
+        env=DEBUG,
+    ).json
+    assert said == ["hello, you", "good morning, you", "good morning, you"]
+    # What was built is kept: the next interpreter starts with it and builds nothing.
+    said = hello.run(
+        """
+        import rehook
+        rehook.install(projects=[ROOT])
+        import hello_ext
+        print(json.dumps([hello_ext.greet("you"), rehook.status().counters["built"]]))
+        """,
+        env=DEBUG,
+    ).json
+    assert said == ["good morning, you", 0]
+
+
+@pytest.mark.parametrize("fixture", ["hello_capi_single", "hello_capi_multi"])
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_reload(built, fixture, way):
+    result = built(fixture).run(
+        """
+        import importlib
+        import rehook
+        rehook.install(projects=[ROOT])
+        name, way = sys.argv[1:]
+        pkg = importlib.import_module(name)
+        core = pkg._core
+        identities = id(pkg), id(pkg.__dict__), id(core), id(core.__dict__)
+        source = next(file for file in ("core.c", "core.cpp") if os.path.exists(f"{ROOT}/{file}"))
+        edit(source, '"hello from', '"bonjour from')
+        returned = eval(way)
+        again = importlib.import_module(name), importlib.import_module(name + "._core")
+        print(json.dumps({
+            "said": pkg.greet().split()[0],
+            "core_said": core.greet().split()[0],
+            "same": identities == (id(pkg), id(pkg.__dict__), id(core), id(core.__dict__)),
+            "parent": pkg._core is core,
+            "sys.modules": (sys.modules[name] is pkg, sys.modules[name + "._core"] is core),
+            "imported again": (again[0] is pkg, again[1] is core),
+            "returned": getattr(returned, "__name__", None) or returned.names,
+            "counters": rehook.status().counters,
+            "generations": [one["generation"] for one in rehook.generations()],
+            "running_equals_saved": rehook.status().modules[0]["running_equals_saved"],
+        }))
+        """,
+        fixture,
+        WAYS[way],
+    ).json
+    assert result["said"] == result["core_said"] == "bonjour"
+    assert result["same"]
+    assert result["parent"]
+    assert result["sys.modules"] == [True, True]
+    assert result["imported again"] == [True, True]
+    if way == "importlib.reload(package)":
+        assert result["returned"] == fixture
+    elif way == "importlib.reload(extension)":
+        assert result["returned"] == f"{fixture}._core"
+    else:
+        assert result["returned"] == [f"{fixture}._core"]
+    assert result["counters"]["built"] == 1
+    assert result["counters"]["reloaded"] == 1
+    assert result["counters"]["configured"] == 0
+    assert result["generations"] == [1, 2]
+    assert result["running_equals_saved"]
+
+
+def test_the_report_tells_what_happened(built):
+    result = built("hello_capi_single").run(
+        """
+        import rehook
+        rehook.install(projects=[ROOT])
+        import hello_capi_single
+        edit("core.cpp", "hello from", "bonjour from")
+        report = rehook.reload()
+        print(json.dumps({"report": report, "text": str(report), "changed": report.changed}))
+        """
+    ).json
+    report = result["report"]
+    (module,) = report["modules"]
+    assert module["name"] == "hello_capi_single._core"
+    assert module["kind"] == "extension"
+    assert (module["old_generation"], module["new_generation"]) == (1, 2)
+    assert "core.cpp changed" in module["reason"]
+    assert (report["built"], report["reused"]) == (1, 0)
+    assert (report["stale"], report["left"], report["unchanged"]) == ([], [], [])
+    assert result["changed"]
+    assert "hello_capi_single._core" in result["text"]
+    assert "core.cpp changed" in result["text"]
+
+
+@pytest.mark.parametrize("way", ["importlib.reload(package)", "importlib.reload(extension)"])
+def test_names_come_and_go_with_the_source(built, way):
+    result = built("hello_capi_single").run(
+        """
+        import importlib
+        import rehook
+        rehook.install(projects=[ROOT])
+        import hello_capi_single as pkg
+        core = pkg._core
+        core.note, pkg.note = "put there by somebody else", "and here"
+        edit("core.cpp", '    {"calls", calls, METH_NOARGS, "How often greet() was called in this build."},\\n',
+             '    {"thrice", thrice, METH_O, "Three times."},\\n')
+        edit("core.cpp", "PyObject* calls(PyObject*, PyObject*) { return PyLong_FromLong(g_calls); }",
+             "PyObject* thrice(PyObject*, PyObject* x) { return PyNumber_Add(x, PyNumber_Add(x, x)); }")
+        edit("core.cpp", '"ANSWER", 42', '"QUESTION", 6')
+        write("hello_capi_single/__init__.py", "from ._core import *\\nfrom . import _core\\n")
+        eval(sys.argv[1])
+        if not hasattr(pkg, "thrice"):  # the extension alone was reloaded: now its package
+            importlib.reload(pkg)
+        print(json.dumps({
+            "new": (core.thrice(5), pkg.thrice(5), pkg.QUESTION),
+            "gone": [name for name in ("calls", "ANSWER") if hasattr(core, name)],
+            "notes": (core.note, pkg.note),
+        }))
+        """,
+        WAYS[way],
+    ).json
+    assert result["new"] == [15, 15, 6]
+    assert result["gone"] == []
+    assert result["notes"] == ["put there by somebody else", "and here"]
+
+
+def test_the_package_takes_over_new_names_and_values(built):
+    """The import statements of the package's Python files run again, its other statements do not."""
+    result = built("hello_capi_multi").run(
+        """
+        import rehook
+        rehook.install(projects=[ROOT])
+        write("hello_capi_multi/__init__.py",
+              "from ._core import *\\nfrom .deep import ANSWER as deep\\nimport builtins\\n"
+              "builtins.runs = getattr(builtins, 'runs', 0) + 1\\n")
+        write("hello_capi_multi/deep.py", "from hello_capi_multi._core import ANSWER\\n")
+        import hello_capi_multi as pkg
+        edit("core.c", '"ANSWER", 42', '"ANSWER", 43')
+        edit("core.c", '{"greet", greet,', '{"salute", greet, METH_NOARGS, NULL},\\n    {"greet", greet,')
+        rehook.reload("hello_capi_multi._core")
+        print(json.dumps([pkg.ANSWER, pkg.deep, pkg.salute(), runs]))
+        """
+    ).json
+    assert result == [43, 43, "hello from many phases", 1]
+
+
+def test_an_edited_python_file_is_executed_again(built):
+    result = built("hello_capi_single").run(
+        """
+        import importlib
+        import rehook
+        rehook.install(projects=[ROOT])
+        write("hello_capi_single/helper.py", "VALUE = 1\\nGONE = True\\n")
+        import hello_capi_single as pkg
+        import hello_capi_single.helper as helper
+        seen = [helper.VALUE]
+        write("hello_capi_single/helper.py", "VALUE = 2\\n")
+        report = rehook.reload()
+        seen.append(helper.VALUE)
+        write("hello_capi_single/helper.py", "VALUE = 'three'\\n")
+        edit("core.cpp", "hello from", "bonjour from")
+        importlib.reload(pkg)
+        seen.append(helper.VALUE)
+        print(json.dumps([seen, pkg.helper is helper, pkg.greet(), report]))
+        """
+    ).json
+    seen, same, said, report = result
+    assert seen == [1, 2, "three"]
+    assert same
+    assert said == "bonjour from one phase"
+    assert [(one["name"], one["kind"]) for one in report["modules"]] == [
+        ("hello_capi_single.helper", "python")
+    ]
+    assert report["built"] == 0
+
+
+def test_submodules_that_the_extension_makes(built):
+    """py::module_::def_submodule puts them into sys.modules; they are kept and filled anew."""
+    hello = built("hello_ext", env=DEBUG)
+    result = hello.run(
+        """
+        import rehook
+        rehook.install(projects=[ROOT])
+        edit("core.cpp", 'm.attr("ANSWER") = 42;', 'm.attr("ANSWER") = 42;\\n'
+             '  m.def_submodule("tools").def("half", [](double x) { return x / 2; });')
+        import hello_ext
+        tools = hello_ext._core.tools
+        tools.note = "mine"
+        half = [tools.half(10)]
+        edit("core.cpp", 'def("half", [](double x) { return x / 2; });',
+             'def("half", [](double x) { return x / 2 + 100; });')
+        rehook.reload()
+        half.append(tools.half(10))
+        same = [hello_ext._core.tools is tools, sys.modules["hello_ext._core.tools"] is tools]
+        edit("core.cpp", 'm.def_submodule("tools")', 'm.def_submodule("instruments")')
+        rehook.reload()
+        import hello_ext._core.instruments
+        print(json.dumps({
+            "half": half + [hello_ext._core.instruments.half(10)],
+            "same": same,
+            "note": tools.note,
+            "gone": (hasattr(hello_ext._core, "tools"), "hello_ext._core.tools" in sys.modules),
+            "answer": hello_ext.ANSWER,
+        }))
+        """
+    ).json
+    assert result["half"] == [5, 105, 105]
+    assert result["same"] == [True, True]
+    assert result["note"] == "mine"
+    assert result["gone"] == [False, False]
+    assert result["answer"] == 42
+
+
+def test_many_modules_are_one_reload(built):
+    """A batch of names is one transaction with one report."""
+    result = built("hello_capi_single").run(
+        """
+        import rehook
+        rehook.install(projects=[ROOT])
+        import hello_capi_single as pkg
+        write("hello_capi_single/extra.py", "VALUE = 1\\n")
+        import hello_capi_single.extra as extra
+        edit("core.cpp", "hello from", "bonjour from")
+        write("hello_capi_single/extra.py", "VALUE = 2\\n")
+        report = rehook.reload("hello_capi_single._core", extra)
+        print(json.dumps([sorted(report.names), pkg.greet(), extra.VALUE]))
+        """
+    ).json
+    assert result == [
+        ["hello_capi_single._core", "hello_capi_single.extra"],
+        "bonjour from one phase",
+        2,
+    ]
+
+
+def test_modified_names_what_reload_would_take(built):
+    result = built("hello_capi_single").run(
+        """
+        import rehook
+        rehook.install(projects=[ROOT])
+        import hello_capi_single as pkg
+        said = [rehook.modified()]
+        edit("core.cpp", "hello from", "bonjour from")
+        write("hello_capi_single/__init__.py", "from ._core import *\\n")
+        said.append(rehook.modified())
+        said.append(rehook.modified("/nowhere"))
+        built = rehook.status().counters["built"]
+        rehook.reload()
+        said.append(rehook.modified())
+        print(json.dumps([said, built]))
+        """
+    ).json
+    assert result == [
+        [[], ["hello_capi_single", "hello_capi_single._core"], [], []],
+        0,
+    ]
