@@ -42,6 +42,8 @@ struct Progress {
 struct BuildEvents {
   std::function<void(const Progress&)> on_progress;
   CancelPoll cancel;
+  // As soon as CMake has told how the extensions are compiled, before they are.
+  std::function<void(const CompileGroup&, const Path& compiler)> on_flags = {};
 };
 
 enum class Fresh { no, yes };

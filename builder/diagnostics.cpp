@@ -351,7 +351,8 @@ class Parser final {
       }
       const bool ended = found.text.ends_with('.') || found.text.ends_with('!');
       complete = part.empty() && (ended || found.text.size() > 300);
-      if (!part.empty()) found.text += (found.text.empty() ? "" : " ") + std::string(part);
+      if (!part.empty() && !found.text.empty()) found.text += ' ';
+      found.text += part;
     }
     while (found.excerpt.ends_with('\n')) found.excerpt.pop_back();
   }

@@ -140,6 +140,19 @@ std::string python_module_of(const InstalledFile& file, const CodeModel& model,
   return module.starts_with(".") ? "" : module;
 }
 
+// How the C++ of the first extension that has any is compiled.
+CompileGroup cxx_flags(const CodeModel& model, const std::vector<ExtensionTarget>& targets) {
+  for (const ExtensionTarget& extension : targets) {
+    for (const Target& target : model.targets) {
+      if (target.id != extension.target_id) continue;
+      for (const CompileGroup& group : target.compile_groups) {
+        if (group.language == "CXX") return group;
+      }
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 ProjectUpdate::ProjectUpdate(const BuildContext& context, Path root)
@@ -615,6 +628,13 @@ Status ProjectUpdate::run_build(BuildFolder& folder, const ProjectDescription& p
     for (const ExtensionTarget& target : targets) names.push_back(target.target_name);
   }
 
+  for (const Toolchain& toolchain : model->toolchains) {
+    if (!toolchain.compiler.empty()) next.compilers[toolchain.language] = toolchain.compiler;
+  }
+  if (const auto compiler = next.compilers.find("CXX"); configure && events.on_flags && compiler != next.compilers.end()) {
+    events.on_flags(cxx_flags(*model, targets), compiler->second);
+  }
+
   std::unordered_map<std::string, const Input*> known;
   std::vector<Input> measured = before;
   for (int round = 1;; ++round) {
@@ -660,9 +680,6 @@ Status ProjectUpdate::run_build(BuildFolder& folder, const ProjectDescription& p
     measured = next.inputs;
   }
 
-  for (const Toolchain& toolchain : model->toolchains) {
-    if (!toolchain.compiler.empty()) next.compilers[toolchain.language] = toolchain.compiler;
-  }
   for (const ExtensionTarget& target : targets) {
     next.modules.push_back({target.module, target.target_name, target.artifact, target.defined_in, {}, {}, false});
   }
@@ -671,12 +688,7 @@ Status ProjectUpdate::run_build(BuildFolder& folder, const ProjectDescription& p
     if (!module.empty()) next.python_files[module] = file.from;
   }
   if (!configure && state_) next.python_files.insert(state_->python_files.begin(), state_->python_files.end());
-  for (const Target& target : model->targets) {
-    if (targets.empty() || target.id != targets.front().target_id) continue;
-    for (const CompileGroup& group : target.compile_groups) {
-      if (group.language == "CXX") next.bridge_flags = group;
-    }
-  }
+  next.bridge_flags = cxx_flags(*model, targets);
   return publish(folder, *model, project, events, next);
 }
 

@@ -107,6 +107,11 @@ BuildEvents Session::events(const Project& project) {
     const Ref done = event ? Ref::steal(PyObject_CallOneArg(options_.on_progress.get(), event.get())) : Ref();
     if (!done) PyErr_Clear();  // a broken progress display must not break the build
   };
+  if (options_.enable_reloading) {
+    events.on_flags = [this](const CompileGroup& flags, const Path& compiler) {
+      if (!pybind11_include_dir(*fs_, flags).empty()) registries_->prepare(flags, compiler);
+    };
+  }
   events.cancel = [this] {
     const GilAcquire gil;
     if (PyErr_CheckSignals() == 0) return false;

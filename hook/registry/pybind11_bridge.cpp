@@ -429,10 +429,11 @@ class Retirement {
     for (const auto& [key, record] : internals.registered_types_cpp) {
       TypeObject object = object_of(key);
       const bool inside = libraries_.contains(object);
-      if (inside && (ownership.owns(record) || ownership.dangling(record))) {
+      if (!ownership.owns(record)) continue;
+      if (inside) {
         renames_.add(object);
-      } else if (!inside && ownership.owns(record) && record->cpptype == object &&
-                 !compared_by_address(object) && renamed_objects().count(object) == 0) {
+      } else if (record->cpptype == object && !compared_by_address(object) &&
+                 renamed_objects().count(object) == 0) {
         error = foreign_type(object);
         return false;
       }
@@ -552,9 +553,8 @@ class Purge {
     erase_if(&internals_.registered_types_cpp, [this](const auto& entry) {
       return owns_key(entry.first) || ownership_.owns(entry.second);
     });
-    erase_if(fast_types(internals_), [this](const auto& entry) {
-      return ownership_.owns(entry.second) || ownership_.dangling(entry.second);
-    });
+    erase_if(fast_types(internals_),
+             [this](const auto& entry) { return ownership_.owns(entry.second); });
     erase_if(native_enums(internals_), [this](const auto& entry) {
       if (!owns_key(entry.first)) return false;
       Py_INCREF(entry.second);

@@ -112,26 +112,26 @@ inline Internals* find_internals() {
   return found;
 }
 
-// Which type records some libraries created, and which records exist at all. Asks the map of
-// living Python types: registered_types_cpp may hold dangling records, because pybind11 forgets
-// the keys of trampoline classes when a type dies.
+// Which type records some libraries created. Asks the map of living Python types:
+// registered_types_cpp may hold dangling records, because pybind11 forgets to unregister the
+// trampoline class of a type that dies.
 struct Ownership {
-  Addresses live, owned;
-  std::vector<TypeRecord*> records;  // the owned ones
+  std::vector<TypeRecord*> records;
 
   Ownership(Internals& internals, const Ranges& libraries) {
     for (const auto& [type, bases] : internals.registered_types_py) {
-      for (TypeRecord* record : bases) live.insert(record);
       if (bases.size() != 1 || bases[0]->type != type) continue;
       TypeRecord* record = bases[0];
       if (libraries.contains(record->dealloc) || libraries.contains(record->init_instance)) {
-        owned.insert(record);
         records.push_back(record);
+        known_.insert(record);
       }
     }
   }
-  bool owns(const TypeRecord* record) const { return owned.count(record) != 0; }
-  bool dangling(const TypeRecord* record) const { return live.count(record) == 0; }
+  bool owns(const TypeRecord* record) const { return known_.count(record) != 0; }
+
+ private:
+  Addresses known_;
 };
 
 }  // namespace rehook_bridge

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import ast
     from types import ModuleType
 
 
@@ -50,23 +50,21 @@ def _from_imports(name: str) -> list[ast.ImportFrom]:
         return []
     if b"import" not in text:
         return []
-    import ast  # noqa: PLC0415 - only when something is reloaded
-
     try:
         tree = ast.parse(text, file)
     except (SyntaxError, ValueError):
         return []
-    return list(_top_level(tree.body, ast))
+    return list(_top_level(tree.body))
 
 
-def _top_level(body: list[ast.stmt], ast: ModuleType) -> list[ast.ImportFrom]:
+def _top_level(body: list[ast.stmt]) -> list[ast.ImportFrom]:
     found: list[ast.ImportFrom] = []
     for statement in body:
         if isinstance(statement, ast.ImportFrom):
             found.append(statement)
         elif isinstance(statement, ast.Try):
             # The branch that was taken is not known: only what stands before any failure.
-            found += _top_level(statement.body, ast)
+            found += _top_level(statement.body)
     return found
 
 
@@ -92,8 +90,6 @@ def _absolute_name(module: ModuleType, statement: ast.ImportFrom) -> str:
 
 
 def _execute(module: ModuleType, statement: ast.ImportFrom) -> None:
-    import ast  # noqa: PLC0415
-
     tree = ast.Module(body=[statement], type_ignores=[])
     exec(compile(tree, module.__file__ or "?", "exec"), module.__dict__)  # noqa: S102 - its own code
 

@@ -132,8 +132,9 @@ def play(s: Session) -> None:
     s.save(ALGO, LEAP_1, LEAP_2, "edit")
     s.type("importlib.reload(pondlife)")
     s.took("one file compiled, the module linked and taken over")
-    s.type("fergus.leap(rain=2)   # the same frog, the new code", gives=55.0)
-    s.type("round(pondlife.depth(soundings))", gives=120)
+    s.type('pondlife.Frog("Freda").leap(rain=2)   # a new frog, the new code', gives=55.0)
+    s.type("fergus.leap(rain=2)   # alive and well, on the code he was made with", gives=35.0)
+    s.type("round(pondlife.depth(soundings))   # the data never moved", gives=120)
 
     s.save(ALGO, LEAP_2, LEAP_BROKEN, "a slip of the finger")
     error = s.type_failing("importlib.reload(pondlife)")
@@ -142,25 +143,25 @@ def play(s: Session) -> None:
         any(Path(one.file).name == "algo.cpp" and one.line > 0 for one in diagnostics),
         "the error does not tell where in algo.cpp it is",
     )
-    s.type("fergus.leap(rain=2)   # what worked goes on working", gives=55.0)
+    s.type('pondlife.Frog("Fred").leap(rain=2)   # what worked goes on working', gives=55.0)
 
     s.save(ALGO, LEAP_BROKEN, LEAP_3, "repair")
     s.reload_with_report()
     s.check(s.names["report"].built >= 1, "nothing was built")
-    s.type("fergus.leap(rain=2)", gives=62.0)
+    s.type("pondlife.leap_length(2)", gives=62.0)
 
     s.save(ALGO, LEAP_3, LEAP_1, "undo, all the way back to the first version")
     s.reload_with_report()
     s.check(s.names["report"].built == 0, "an earlier state was compiled again")
-    s.type("fergus.leap(rain=2)   # from the store, no compiler was started", gives=35.0)
+    s.type("pondlife.leap_length(2)   # from the store, no compiler was started", gives=35.0)
 
     s.say("\n# nothing changed")
     s.reload_with_report()
     s.check(not s.names["report"].modules, "something was reloaded although nothing changed")
-    s.type("fergus.travelled", gives=242.0)
+    s.type("fergus.travelled", gives=70.0)
     s.check(s.names["soundings"] is data and len(data) == 1_000_000, "the data is gone")
     s.say(
-        "\n# The frog and its million soundings lived through three builds, a mistake and an undo."
+        "\n# Fergus and a million soundings lived through three builds, a mistake and an undo."
     )
 
 

@@ -1,12 +1,7 @@
 // Kills a process before each of the system calls that a write consists of, one after the
 // other.
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -14,50 +9,33 @@
 #include <functional>
 #include <string>
 #include <tuple>
-#include <utility>
 #include <vector>
 
 #include "shadow_store/base/file_system.hpp"
 #include "shadow_store/base/temporary_name.hpp"
 #include "tests/support/temporary_folder.hpp"
+#include "tests/support/traced_child.hpp"
 
 namespace rehook {
 namespace {
-
-enum class Ended { killed, completed, cannot_trace };
 
 // Runs `work` in a child that is killed when it is about to make its system call number
 // `index`. The numbers of the calls before that are left in `made`.
 Ended run_until_call(int index, std::vector<std::uint64_t>& made,
                      const std::function<void()>& work) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(77);
-    ::raise(SIGSTOP);
-    work();
-    ::_exit(0);
-  }
   made.clear();
-  int status = 0;
-  bool first = true;
-  while (::waitpid(child, &status, 0) == child && WIFSTOPPED(status)) {
-    if (std::exchange(first, false)) {
-      ::ptrace(PTRACE_SETOPTIONS, child, nullptr, PTRACE_O_TRACESYSGOOD);
-    }
-    __ptrace_syscall_info call{};
-    if (WSTOPSIG(status) == (SIGTRAP | 0x80) &&
-        ::ptrace(PTRACE_GET_SYSCALL_INFO, child, sizeof call, &call) > 0 &&
-        call.op == PTRACE_SYSCALL_INFO_ENTRY) {
-      if (static_cast<int>(made.size()) == index) {
-        ::kill(child, SIGKILL);
-        ::waitpid(child, &status, 0);
-        return Ended::killed;
-      }
-      made.push_back(call.entry.nr);
-    }
-    if (::ptrace(PTRACE_SYSCALL, child, nullptr, nullptr) != 0) break;
-  }
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? Ended::completed : Ended::cannot_trace;
+  const auto count = [&](std::uint64_t call) {
+    if (static_cast<int>(made.size()) == index) return Then::kill;
+    made.push_back(call);
+    return Then::go_on;
+  };
+  return run_traced(
+             [&] {
+               work();
+               return 0;
+             },
+             count)
+      .ended;
 }
 
 std::string text_of(const Path& path) {
