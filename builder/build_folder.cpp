@@ -225,87 +225,113 @@ std::vector<Path> BuildFolder::ninja_leaf_inputs(const std::vector<ExtensionTarg
   return inputs;
 }
 
-Result<std::vector<Input>> BuildFolder::collect_inputs(
-    const CodeModel& model, const ProjectDescription& project,
-    const std::vector<ExtensionTarget>& modules) {
-  std::unordered_map<std::string, Input> found;
-  const auto add = [&](const std::string& name, InputKind kind, InputRole role,
-                       std::uint64_t mask) {
-    if (kind != InputKind::value && (is_inside(name) || Path(name) == dir_)) return;
-    auto [at, is_new] = found.try_emplace(name);
-    Input& input = at->second;
-    if (is_new) {
-      input.name = name;
-      input.kind = kind;
-      input.role = role;
-      input.modules = mask;
-      return;
-    }
-    input.role = std::max(input.role, role);
-    input.modules |= mask;
-  };
+namespace {
 
-  constexpr std::uint64_t k_every = ~0ULL;
-  std::map<std::string, std::uint64_t> mask_of_target;  // CMake target name -> modules
-  std::set<Path> source_dirs;
+constexpr std::uint64_t k_every_module = ~0ULL;
+
+// Inputs by name; what is found twice gets the stronger role and the modules of both.
+class InputSet {
+ public:
+  void add(const std::string& name, InputKind kind, InputRole role, std::uint64_t modules) {
+    const auto [at, is_new] = found_.try_emplace(name);
+    Input& input = at->second;
+    if (is_new) input = {name, kind, role, {}, {}, {}, 0, modules};
+    input.role = std::max(input.role, role);
+    input.modules |= modules;
+  }
+  std::vector<Input> take() {
+    std::vector<Input> inputs;
+    inputs.reserve(found_.size());
+    for (auto& [name, input] : found_) inputs.push_back(std::move(input));
+    return inputs;
+  }
+
+ private:
+  std::unordered_map<std::string, Input> found_;
+};
+
+// <build>/sub/CMakeFiles/<target>.dir/src/algo.cpp.o -> the modules that <target> is part of.
+std::uint64_t modules_of_object(const Path& object,
+                                const std::map<std::string, std::uint64_t>& modules_of_target) {
+  for (const Path& part : object) {
+    const std::string& name = part.native();
+    if (!name.ends_with(".dir")) continue;
+    const auto owner = modules_of_target.find(name.substr(0, name.size() - 4));
+    return owner == modules_of_target.end() ? 0 : owner->second;
+  }
+  return k_every_module;
+}
+
+}  // namespace
+
+Result<std::vector<Input>> BuildFolder::collect_inputs(const CodeModel& model,
+                                                       const ProjectDescription& project,
+                                                       const std::vector<ExtensionTarget>& modules) {
+  InputSet found;
+  const auto add = [&](const Path& path, InputKind kind, InputRole role, std::uint64_t mask) {
+    if (!is_inside(path) && path != dir_) found.add(path.native(), kind, role, mask);
+  };
+  std::map<std::string, std::uint64_t> modules_of_target;
+  const std::string below_root = project.root.native() + "/";
   for (std::size_t i = 0; i < modules.size(); ++i) {
-    const std::uint64_t mask = i < 63 ? 1ULL << i : 1ULL << 63;
+    const std::uint64_t mask = 1ULL << std::min<std::size_t>(i, 63);
     for (const Target* target : dependency_closure(model, modules[i].target_id)) {
-      mask_of_target[target->name] |= mask;
+      modules_of_target[target->name] |= mask;
       for (const TargetSource& source : target->sources) {
-        if (source.generated || is_inside(source.path)) continue;
-        add(source.path.native(), InputKind::file, InputRole::compile, mask);
-        if (source.compiled && source.path.native().starts_with(project.root.native() + "/")) {
-          source_dirs.insert(source.path.parent_path());
+        if (source.generated) continue;
+        add(source.path, InputKind::file, InputRole::compile, mask);
+        if (source.compiled && source.path.native().starts_with(below_root)) {
+          add(source.path.parent_path(), InputKind::directory, InputRole::configure, k_every_module);
         }
       }
     }
   }
-
   REHOOK_ASSIGN_OR_RETURN(const std::vector<ObjectDeps> deps, object_deps());
   for (const ObjectDeps& object : deps) {
-    // <build>/sub/CMakeFiles/<target>.dir/src/algo.cpp.o
-    std::uint64_t mask = k_every;
-    for (auto part = object.object.begin(); part != object.object.end(); ++part) {
-      const std::string name = part->string();
-      if (!name.ends_with(".dir")) continue;
-      const auto owner = mask_of_target.find(name.substr(0, name.size() - 4));
-      mask = owner == mask_of_target.end() ? 0 : owner->second;
-      break;
-    }
+    const std::uint64_t mask = modules_of_object(object.object, modules_of_target);
     if (mask == 0) continue;  // another target's object
     for (const Path& input : object.inputs) {
-      add(input.lexically_normal().native(), InputKind::file, InputRole::compile, mask);
+      add(input.lexically_normal(), InputKind::file, InputRole::compile, mask);
     }
   }
   for (const Path& input : ninja_leaf_inputs(modules)) {
     FileStat stat;
-    if (is_inside(input) || !fs_->lookup(input.c_str(), stat) || !stat.is_regular()) continue;
-    add(input.native(), InputKind::file, InputRole::compile, k_every);
+    if (!fs_->lookup(input.c_str(), stat) || !stat.is_regular()) continue;
+    add(input, InputKind::file, InputRole::compile, k_every_module);
   }
-  for (const Path& input : model.cmake_inputs) {
-    add(input.native(), InputKind::file, InputRole::configure, k_every);
+  for (const std::vector<Path>* read : {&model.cmake_inputs, &project.inputs}) {
+    for (const Path& input : *read) add(input, InputKind::file, InputRole::configure, k_every_module);
   }
-  for (const Path& input : project.inputs) {
-    add(input.native(), InputKind::file, InputRole::configure, k_every);
+  for (const Path& dir : model.glob_dirs) {
+    add(dir, InputKind::directory, InputRole::configure, k_every_module);
   }
-  for (const Path& dir : source_dirs)
-    add(dir.native(), InputKind::directory, InputRole::configure, k_every);
-  for (const Path& dir : model.glob_dirs)
-    add(dir.native(), InputKind::directory, InputRole::configure, k_every);
-
-  std::vector<Input> inputs;
-  inputs.reserve(found.size());
-  for (auto& [name, input] : found) inputs.push_back(std::move(input));
-  return inputs;
+  return found.take();
 }
+
+namespace {
+
+// The files named under "outputs:" by `ninja -t query`.
+std::vector<Path> queried_outputs(const std::string& answer) {
+  constexpr std::string_view k_heading = "  outputs:\n";
+  std::vector<Path> outputs;
+  const std::size_t at = answer.find(k_heading);
+  if (at == std::string::npos) return outputs;
+  std::string_view rest = std::string_view(answer).substr(at + k_heading.size());
+  while (rest.starts_with("    ")) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    outputs.emplace_back(rest.substr(4, end - 4));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return outputs;
+}
+
+}  // namespace
 
 Status BuildFolder::forget_outputs_of(const std::vector<std::string>& files) {
   if (files.empty()) return ok_status();
-  std::set<std::string> missing(files.begin(), files.end());
-  const std::set<std::string> wanted = missing;
-  auto deps = object_deps();
-  if (deps) {
+  const std::set<std::string> wanted(files.begin(), files.end());
+  std::set<std::string> missing = wanted;
+  if (auto deps = object_deps()) {
     for (const ObjectDeps& object : *deps) {
       bool made_from_it = false;
       for (const Path& input : object.inputs) {
@@ -317,27 +343,24 @@ Status BuildFolder::forget_outputs_of(const std::vector<std::string>& files) {
       if (made_from_it) REHOOK_TRY(fs_->remove(object.object, MissingOk::yes));
     }
   }
-  // Inputs of custom commands are not in the deps log; ninja's graph knows what they make.
+  for (const std::string& file : missing) REHOOK_TRY(forget_rule_outputs(file));
+  return ok_status();
+}
+
+// Inputs of custom commands are not in the deps log; ninja's graph knows what they make.
+Status BuildFolder::forget_rule_outputs(const std::string& file) {
   FileStat stat;
-  if (missing.empty() || !fs_->lookup((dir_ / "build.ninja").c_str(), stat)) return ok_status();
-  for (const std::string& file : missing) {
-    Command command;
-    command.argv = {"ninja", "-C", dir_.string(), "-t", "query", file};
-    auto result = runner_->run(command, {}, {});
-    if (!result || result->exit_code != 0) continue;  // no build rule reads it
-    const std::size_t outputs = result->output.find("  outputs:\n");
-    if (outputs == std::string::npos) continue;
-    std::string_view rest = std::string_view(result->output).substr(outputs + 11);
-    while (rest.starts_with("    ")) {
-      const std::size_t end = std::min(rest.find('\n'), rest.size());
-      const Path output(rest.substr(4, end - 4));
-      rest.remove_prefix(std::min(end + 1, rest.size()));
-      const Path path = output.is_absolute() ? output : dir_ / output;
-      // build.ninja and the cache are CMake's own business: the caller configures again.
-      if (path.filename() == "build.ninja" || path.filename() == "CMakeCache.txt") continue;
-      if (fs_->lookup(path.c_str(), stat) && stat.is_regular() && is_inside(path)) {
-        REHOOK_TRY(fs_->remove(path, MissingOk::yes));
-      }
+  if (!fs_->lookup((dir_ / "build.ninja").c_str(), stat)) return ok_status();
+  Command command;
+  command.argv = {"ninja", "-C", dir_.string(), "-t", "query", file};
+  auto result = runner_->run(command, {}, {});
+  if (!result || result->exit_code != 0) return ok_status();  // no build rule reads it
+  for (const Path& output : queried_outputs(result->output)) {
+    const Path path = output.is_absolute() ? output : dir_ / output;
+    // build.ninja and the cache are CMake's own business: the caller configures again.
+    if (path.filename() == "build.ninja" || path.filename() == "CMakeCache.txt") continue;
+    if (is_inside(path) && fs_->lookup(path.c_str(), stat) && stat.is_regular()) {
+      REHOOK_TRY(fs_->remove(path, MissingOk::yes));
     }
   }
   return ok_status();

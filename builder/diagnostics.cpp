@@ -330,7 +330,13 @@ class Parser final {
       return false;
     }
     ++at_;
-    if (found.text.empty()) take_paragraphs(found);
+    if (found.text.empty()) {
+      take_paragraphs(found);
+    } else if (line(0).starts_with("Does not match ")) {  // another generator than last time
+      found.text += ' ';
+      found.text += line(0);
+      ++at_;
+    }
     keep(std::move(found));
     return true;
   }

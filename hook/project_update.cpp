@@ -32,6 +32,12 @@ constexpr std::array<const char*, 14> k_build_variables = {
     "AR",     "CC",  "CFLAGS", "CPATH", "CPLUS_INCLUDE_PATH", "CPPFLAGS", "CUDACXX",
     "CXX", "CXXFLAGS", "C_INCLUDE_PATH", "LDFLAGS", "LD", "LIBRARY_PATH", "PKG_CONFIG_PATH"};
 
+std::int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -505,6 +511,20 @@ ProjectDescription ProjectUpdate::description_from(const ProjectState& state) co
   return project;
 }
 
+// Files whose content differs from what the build tool last compiled: their time stamps need not tell.
+std::vector<std::string> ProjectUpdate::unseen_by_build_tool(const Look& look) const {
+  std::vector<std::string> files;
+  for (std::size_t i = 0; i < look.current.size(); ++i) {
+    const Input& input = look.current[i];
+    if (input.kind != InputKind::file) continue;
+    const auto built = state_->built.find(input.name);
+    // state_->inputs holds the content of the last good build, in the same order.
+    const Digest& in_folder = built == state_->built.end() ? state_->inputs[i].digest : built->second;
+    if (in_folder != input.digest) files.push_back(input.name);
+  }
+  return files;
+}
+
 void ProjectUpdate::remember_attempt(const std::vector<Input>& current) {
   if (!state_) return;
   for (const Input& input : current) {
@@ -540,21 +560,8 @@ Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& ev
     project = description_from(*state_);
   }
 
-  // What the build tool could miss, because a time stamp does not tell: see forget_outputs_of.
-  std::vector<std::string> forced;
   if (state_) {
-    for (const Input& input : look.current) {
-      if (input.kind != InputKind::file) continue;
-      const auto built = state_->built.find(input.name);
-      Digest in_folder = built == state_->built.end() ? input.digest : built->second;
-      if (built == state_->built.end()) {
-        for (const InputChange& change : look.scan.changes) {
-          if (&look.current[change.index] == &input) in_folder = change.before;
-        }
-      }
-      if (in_folder != input.digest) forced.push_back(input.name);
-    }
-    std::ignore = folder.forget_outputs_of(forced);
+    std::ignore = folder.forget_outputs_of(unseen_by_build_tool(look));
     remember_attempt(look.current);
   }
 
@@ -583,6 +590,103 @@ Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& ev
   return ok_status();
 }
 
+// Configured if it must be, and what CMake says the project is made of.
+Result<CodeModel> ProjectUpdate::ready_model(BuildFolder& folder, const ProjectDescription& project,
+                                             bool configure, Fresh fresh, const BuildEvents& events) {
+  if (configure) {
+    const TraceStep step("configure", "project", root_.native());
+    REHOOK_TRY(folder.configure(project, fresh, events));
+  }
+  auto model = folder.model(project);
+  if (model || configure) return model;
+  // The reply is gone or torn: ask again.
+  const TraceStep step("configure", "project", root_.native());
+  REHOOK_TRY(folder.configure(project, Fresh::no, events));
+  return folder.model(project);
+}
+
+// The extension targets to build; an error when there is none, or when two make the same module.
+Result<std::vector<ExtensionTarget>> ProjectUpdate::wanted_targets(const CodeModel& model,
+                                                                   const ProjectDescription& project,
+                                                                   bool configured) {
+  ModuleNaming naming = project.naming;
+  if (!configured && state_) {  // names were settled when it was configured
+    for (const BuiltModule& module : state_->modules) {
+      naming.installed[module.module] = module.output.filename().string();
+    }
+  }
+  std::vector<ExtensionTarget> targets = find_extension_targets(model, naming);
+  if (targets.empty()) return find_extension_target(model, naming, root_.filename().string()).error();
+  if (!project.targets.empty()) {
+    std::erase_if(targets, [&](const ExtensionTarget& target) {
+      return std::find(project.targets.begin(), project.targets.end(), target.target_name) ==
+             project.targets.end();
+    });
+  }
+  for (std::size_t i = 1; i < targets.size(); ++i) {
+    if (targets[i].module == targets[i - 1].module) {
+      return find_extension_target(model, naming, targets[i].module).error();
+    }
+  }
+  return targets;
+}
+
+// Builds, and builds again what was edited meanwhile; fills in next.inputs, also after a failure.
+Status ProjectUpdate::build_until_stable(BuildFolder& folder, const ProjectDescription& project,
+                                         CodeModel& model, const std::vector<ExtensionTarget>& targets,
+                                         std::vector<Input> before, const BuildEvents& events,
+                                         ProjectState& next) {
+  std::vector<std::string> names = project.targets;
+  if (names.empty()) {
+    for (const ExtensionTarget& target : targets) names.push_back(target.target_name);
+  }
+  const std::int64_t started = now_ns();
+  for (int round = 1;; ++round) {
+    Status built = folder.build(model, project, names, events);
+    if (!built && built.error().code != ErrorCode::failed_build) return built;
+    if (auto newer = folder.model(project)) model = std::move(*newer);  // ninja may re-run CMake
+    auto inputs = folder.collect_inputs(model, project, targets);
+    if (!inputs) return built ? Status(std::move(inputs).error()) : built;
+    const std::vector<std::string> overtaken = measure_all(*inputs, before, started);
+    next.inputs = std::move(*inputs);
+    if (!built) {
+      for (const auto& [name, text] : values()) {
+        next.inputs.push_back({name, InputKind::value, InputRole::toolchain, digest_of(text), text, {}, 0});
+      }
+      return built;
+    }
+    if (overtaken.empty() || round == k_max_rounds) return ok_status();
+    REHOOK_TRY(folder.forget_outputs_of(overtaken));
+    before = next.inputs;
+  }
+}
+
+// Fills in stats and digests, from `before` where nothing moved. Gives the files that may have
+// changed after the build tool had read them.
+std::vector<std::string> ProjectUpdate::measure_all(std::vector<Input>& inputs,
+                                                    const std::vector<Input>& before,
+                                                    std::int64_t started) {
+  std::unordered_map<std::string_view, const Input*> known;
+  for (const Input& input : before) known.emplace(input.name, &input);
+  for (Input& input : inputs) {
+    const auto seen = known.find(input.name);
+    if (seen == known.end()) continue;
+    input.stat = seen->second->stat;
+    input.hashed_at_ns = seen->second->hashed_at_ns;
+    input.digest = seen->second->digest;
+  }
+  std::vector<std::string> overtaken;
+  const InputScan scan = scan_inputs(*context_.fs, inputs, {});
+  for (const InputChange& change : scan.changes) {
+    const Input& input = inputs[change.index];
+    const bool is_young = std::max(input.stat.mtime_ns, input.stat.ctime_ns) >= started;
+    if (input.kind == InputKind::file && (known.contains(input.name) || is_young)) {
+      overtaken.push_back(input.name);
+    }
+  }
+  return overtaken;
+}
+
 Status ProjectUpdate::run_build(BuildFolder& folder, const ProjectDescription& project, bool configure,
                                 Fresh fresh, const std::vector<Input>& before, const BuildEvents& events,
                                 ProjectState& next) {
@@ -594,102 +698,31 @@ Status ProjectUpdate::run_build(BuildFolder& folder, const ProjectDescription& p
   next.description_inputs = project.inputs;
   next.packages = project.naming.packages;
   next.exclude = project.exclude;
-  const std::int64_t started = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                                   std::chrono::system_clock::now().time_since_epoch())
-                                   .count();
-  if (configure) {
-    const TraceStep step("configure", "project", root_.native());
-    REHOOK_TRY(folder.configure(project, fresh, events));
-  }
-  auto model = folder.model(project);
-  if (!model) {  // the reply is gone or torn: ask again
-    const TraceStep step("configure", "project", root_.native());
-    REHOOK_TRY(folder.configure(project, Fresh::no, events));
-    model = folder.model(project);
-    if (!model) return std::move(model).error();
-  }
-  ModuleNaming naming = project.naming;
-  if (!configure && state_) {  // names were settled when it was configured
-    for (const BuiltModule& module : state_->modules) naming.installed[module.module] = module.output.filename();
-  }
-  std::vector<ExtensionTarget> targets = find_extension_targets(*model, naming);
-  if (targets.empty()) return find_extension_target(*model, naming, root_.filename()).error();
-  std::vector<std::string> names = project.targets;
-  for (std::size_t i = 0; i < targets.size(); ++i) {
-    if (i > 0 && targets[i].module == targets[i - 1].module) {
-      return find_extension_target(*model, naming, targets[i].module).error();
-    }
-  }
-  if (!names.empty()) {
-    std::erase_if(targets, [&](const ExtensionTarget& target) {
-      return std::find(names.begin(), names.end(), target.target_name) == names.end();
-    });
-  } else {
-    for (const ExtensionTarget& target : targets) names.push_back(target.target_name);
-  }
-
-  for (const Toolchain& toolchain : model->toolchains) {
+  REHOOK_ASSIGN_OR_RETURN(CodeModel model, ready_model(folder, project, configure, fresh, events));
+  REHOOK_ASSIGN_OR_RETURN(const std::vector<ExtensionTarget> targets,
+                          wanted_targets(model, project, configure));
+  for (const Toolchain& toolchain : model.toolchains) {
     if (!toolchain.compiler.empty()) next.compilers[toolchain.language] = toolchain.compiler;
   }
-  if (const auto compiler = next.compilers.find("CXX"); configure && events.on_flags && compiler != next.compilers.end()) {
-    events.on_flags(cxx_flags(*model, targets), compiler->second);
+  next.bridge_flags = cxx_flags(model, targets);
+  if (const auto compiler = next.compilers.find("CXX");
+      configure && events.on_flags && compiler != next.compilers.end()) {
+    events.on_flags(next.bridge_flags, compiler->second);
   }
-
-  std::unordered_map<std::string, const Input*> known;
-  std::vector<Input> measured = before;
-  for (int round = 1;; ++round) {
-    known.clear();
-    for (const Input& input : measured) known.emplace(input.name, &input);
-    Status built = folder.build(*model, project, names, events);
-    if (built) {
-      if (auto fresh_model = folder.model(project)) model = std::move(fresh_model);  // ninja may re-run CMake
-    } else if (built.error().code != ErrorCode::failed_build) {
-      return built;
-    }
-    auto inputs = folder.collect_inputs(*model, project, targets);
-    if (!inputs) {
-      if (!built) return built;
-      return std::move(inputs).error();
-    }
-    std::vector<std::string> overtaken;
-    for (Input& input : *inputs) {
-      const auto seen = known.find(input.name);
-      if (seen != known.end()) {
-        input.stat = seen->second->stat;
-        input.hashed_at_ns = seen->second->hashed_at_ns;
-        input.digest = seen->second->digest;
-      }
-    }
-    if (const InputScan scan = scan_inputs(*context_.fs, *inputs, {}); !scan.changes.empty()) {
-      for (const InputChange& change : scan.changes) {
-        const Input& input = (*inputs)[change.index];
-        const bool was_known = known.contains(input.name);
-        const bool is_young = std::max(input.stat.mtime_ns, input.stat.ctime_ns) >= started;
-        if (input.kind == InputKind::file && (was_known || is_young)) overtaken.push_back(input.name);
-      }
-    }
-    next.inputs = std::move(*inputs);
-    if (!built) {
-      for (const auto& [name, text] : values()) {
-        next.inputs.push_back({name, InputKind::value, InputRole::toolchain, digest_of(text), text, {}, 0});
-      }
-      return built;
-    }
-    if (overtaken.empty() || round == k_max_rounds) break;
-    REHOOK_TRY(folder.forget_outputs_of(overtaken));
-    measured = next.inputs;
-  }
+  REHOOK_TRY(build_until_stable(folder, project, model, targets, before, events, next));
 
   for (const ExtensionTarget& target : targets) {
-    next.modules.push_back({target.module, target.target_name, target.artifact, target.defined_in, {}, {}, false});
+    next.modules.push_back(
+        {target.module, target.target_name, target.artifact, target.defined_in, {}, {}, false});
   }
-  for (const InstalledFile& file : model->installed_files) {
-    const std::string module = python_module_of(file, *model, project.naming.install_dir);
+  for (const InstalledFile& file : model.installed_files) {
+    const std::string module = python_module_of(file, model, project.naming.install_dir);
     if (!module.empty()) next.python_files[module] = file.from;
   }
-  if (!configure && state_) next.python_files.insert(state_->python_files.begin(), state_->python_files.end());
-  next.bridge_flags = cxx_flags(*model, targets);
-  return publish(folder, *model, project, events, next);
+  if (!configure && state_) {
+    next.python_files.insert(state_->python_files.begin(), state_->python_files.end());
+  }
+  return publish(folder, model, project, events, next);
 }
 
 Status ProjectUpdate::publish(BuildFolder& folder, const CodeModel& model,
@@ -721,9 +754,7 @@ Status ProjectUpdate::publish(BuildFolder& folder, const CodeModel& model,
     next.inputs.push_back({name, InputKind::value, InputRole::toolchain, digest_of(text), text, {}, 0});
   }
   next.fingerprint = fingerprint_digest(next.inputs);
-  next.built_at_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                         std::chrono::system_clock::now().time_since_epoch())
-                         .count();
+  next.built_at_ns = now_ns();
   return ok_status();
 }
 

@@ -105,6 +105,16 @@ class ProjectUpdate final {
   Status build(const Look& look, Force force, const BuildEvents& events, UpdateOutcome& outcome);
   Status run_build(BuildFolder& folder, const ProjectDescription& project, bool configure, Fresh fresh,
                    const std::vector<Input>& before, const BuildEvents& events, ProjectState& next);
+  Result<CodeModel> ready_model(BuildFolder& folder, const ProjectDescription& project, bool configure,
+                                Fresh fresh, const BuildEvents& events);
+  Result<std::vector<ExtensionTarget>> wanted_targets(const CodeModel& model, const ProjectDescription& project,
+                                                      bool configured);
+  Status build_until_stable(BuildFolder& folder, const ProjectDescription& project, CodeModel& model,
+                            const std::vector<ExtensionTarget>& targets, std::vector<Input> before,
+                            const BuildEvents& events, ProjectState& next);
+  [[nodiscard]] std::vector<std::string> measure_all(std::vector<Input>& inputs, const std::vector<Input>& before,
+                                                     std::int64_t started);
+  [[nodiscard]] std::vector<std::string> unseen_by_build_tool(const Look& look) const;
   Status publish(BuildFolder& folder, const CodeModel& model, const ProjectDescription& project,
                  const BuildEvents& events, ProjectState& next);
   void remember_attempt(const std::vector<Input>& current);

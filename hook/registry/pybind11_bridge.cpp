@@ -46,6 +46,16 @@ void release_type(void* type) noexcept {
   if (Py_REFCNT(object) > 1) Py_DECREF(object);
 }
 
+// As much of a type_info as comparing by name needs.
+class NameOnly {
+ public:
+  explicit NameOnly(const char* name) : words_{nullptr, name} {}
+  std::type_index index() const { return *reinterpret_cast<TypeObject>(words_); }
+
+ private:
+  const void* words_[2];
+};
+
 enum class Hash { may_change, must_stay };
 
 // The type_info objects of one retirement with their old and new names. Equal old names get
@@ -79,9 +89,10 @@ class Renames {
     const auto found = names_.find(old_name);
     return found != names_.end() && found->second.used;
   }
+  // visit(old name, new name)
   template <typename Visit>
-  void for_each_new_name(Visit visit) const {
-    for (const auto& [old_name, chosen] : names_) visit(chosen.text);
+  void for_each_name(Visit visit) const {
+    for (const auto& [old_name, chosen] : names_) visit(old_name.data(), chosen.text);
   }
 
   std::vector<std::uintptr_t> addresses() const {
@@ -163,6 +174,7 @@ class MovedEntries {
     }
     nodes_.clear();
   }
+  Map* map() const { return map_; }
   bool displaced_any() const { return !displaced_.empty(); }
 
  private:
@@ -415,6 +427,14 @@ class Retirement {
     for (PyObject* type : kept_) release_type(type);
   }
   void commit() noexcept {
+    if (TypeMap* types = types_.map()) {
+      // A retired type shares the hash of its successor, and so do all its predecessors.
+      // Entries put in last are found first.
+      renames_.for_each_name([types](const char* name, const char*) {
+        auto successor = types->extract(NameOnly(name).index());
+        if (successor) types->insert(std::move(successor));
+      });
+    }
     foreign_conversions_.release();
     translators_.commit();
   }
@@ -489,9 +509,9 @@ class Retirement {
 
   bool names_are_free(Internals& internals, std::string& error) const {
     bool free = true;
-    renames_.for_each_new_name([&](const char* name) {
-      const void* words[] = {nullptr, name};  // enough of a type_info for comparing names
-      const std::type_index key(*reinterpret_cast<TypeObject>(words));
+    renames_.for_each_name([&](const char*, const char* name) {
+      const NameOnly type(name);
+      const std::type_index key = type.index();
       free &= internals.registered_types_cpp.count(key) == 0 &&
               internals.direct_conversions.count(key) == 0;
       if (EnumMap* enums = native_enums(internals)) free &= enums->count(key) == 0;

@@ -25,22 +25,20 @@ class NameHash {
 
   // Appends 16 printable characters to `text`, whose size is a multiple of 8, so that it hashes
   // to `wanted`. The first eight count up until the other eight, which follow from them, are
-  // printable.
+  // printable: some 3000 attempts.
   static bool extend(std::string& text, std::uint64_t wanted) {
     const std::size_t size = text.size() + 16;
     std::uint64_t state = k_seed ^ (size * k_multiplier);
     for (std::size_t at = 0; at < text.size(); at += 8) state = step(state, load(&text[at]));
-    const std::uint64_t last = unmix(unmix(wanted) * k_inverse);
-    for (std::uint32_t attempt = 0; attempt < (1U << 18); ++attempt) {
-      char counter[8];
-      for (unsigned i = 0; i < 8; ++i)
-        counter[i] = static_cast<char>('a' + ((attempt >> (3 * i)) & 7));
-      const std::uint64_t mixed = (last * k_inverse) ^ step(state, load(counter));
-      const std::uint64_t block = unmix(mixed * k_inverse) * k_inverse;
-      char solved[8];
-      std::memcpy(solved, &block, 8);
+    const std::uint64_t last = unmix(unmix(wanted) * k_inverse) * k_inverse;
+    for (std::uint64_t attempt = 0; attempt < (1U << 16); ++attempt) {
+      const std::uint64_t counter = k_letters + (attempt & 0xf) + ((attempt & 0xf0) << 4) +
+                                    ((attempt & 0xf00) << 8) + ((attempt & 0xf000) << 12);
+      const std::uint64_t mixed = last ^ step(state, counter);
+      const std::uint64_t solved = unmix(mixed * k_inverse) * k_inverse;
       if (!printable(solved)) continue;
-      text.append(counter, 8).append(solved, 8);
+      append(text, counter);
+      append(text, solved);
       return true;
     }
     return false;
@@ -52,6 +50,9 @@ class NameHash {
 
   static constexpr std::uint64_t k_inverse = 0x5f7a0ea7e59b19bd;  // modulo 2^64
   static_assert(k_multiplier * k_inverse == 1, "not the inverse");
+  static constexpr std::uint64_t k_ones = 0x0101010101010101;
+  static constexpr std::uint64_t k_high = 0x80 * k_ones;
+  static constexpr std::uint64_t k_letters = 'a' * k_ones;
 
   static std::uint64_t load(const char* bytes) {
     std::uint64_t value = 0;
@@ -63,11 +64,14 @@ class NameHash {
   static std::uint64_t step(std::uint64_t state, std::uint64_t block) {
     return (state ^ (mix(block * k_multiplier) * k_multiplier)) * k_multiplier;
   }
-  static bool printable(const char (&text)[8]) {
-    for (char c : text) {
-      if (c <= ' ' || c > '~') return false;
-    }
-    return true;
+  static void append(std::string& text, std::uint64_t block) {
+    text.append(reinterpret_cast<const char*>(&block), sizeof block);
+  }
+  // All eight bytes are between '!' and '~'.
+  static bool printable(std::uint64_t block) {
+    const std::uint64_t above = block + (0x80 - '!') * k_ones;
+    const std::uint64_t below = block + k_ones;
+    return (block & k_high) == 0 && (above & k_high) == k_high && (below & k_high) == 0;
   }
 };
 

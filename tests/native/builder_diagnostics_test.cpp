@@ -233,6 +233,17 @@ TEST(Diagnostics, CmakeSentenceOverParagraphs) {
   EXPECT_NE(found[1].excerpt.find("error: inner"), std::string::npos);
 }
 
+TEST(Diagnostics, CmakeWithAnotherGenerator) {
+  const List found = parse_diagnostics(
+      "CMake Error: Error: generator : Unix Makefiles\n"
+      "Does not match the generator used previously: Ninja\n"
+      "Either remove the CMakeCache.txt file or choose a different binary directory.\n");
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0].text,
+            "Error: generator : Unix Makefiles Does not match the generator used previously: "
+            "Ninja");
+}
+
 TEST(Diagnostics, BuildTools) {
   const List found = parse_diagnostics(
       "ninja: error: '/src/a.cpp', needed by 'CMakeFiles/l.dir/a.cpp.o', missing and no known "

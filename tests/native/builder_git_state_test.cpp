@@ -1,6 +1,7 @@
 #include "builder/git_state.hpp"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -144,6 +145,16 @@ TEST_F(Git, BrokenRepositoryIsAnErrorWithTheReason) {
   ASSERT_FALSE(result);
   EXPECT_NE(result.error().message.find(folder_.path().string()), std::string::npos);
   EXPECT_NE(result.error().message.find("index"), std::string::npos) << result.error().message;
+}
+
+TEST_F(Git, ARepositoryOfSomebodyElseIsRefused) {
+  make_repository();
+  if (::chown(folder_.path().c_str(), 12345, 12345) != 0) GTEST_SKIP() << "needs root";
+  ASSERT_EQ(::chown((folder_ / ".git").c_str(), 12345, 12345), 0);
+  const auto result = read_git_state(folder_.path());
+  if (result) GTEST_SKIP() << "safe.directory or an old libgit2 allows it";
+  EXPECT_EQ(result.error().code, ErrorCode::unsafe);
+  EXPECT_NE(result.error().hint.find("safe.directory"), std::string::npos);
 }
 
 TEST_F(Git, MissingLibraryIsAnError) {

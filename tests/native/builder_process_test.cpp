@@ -68,6 +68,15 @@ TEST(Process, ExitCodeAndSignalAreResults) {
   EXPECT_EQ(run(shell("kill -9 $$"))->exit_code, 128 + SIGKILL);
 }
 
+TEST(Process, AStatusThatSomebodyElseTookIsAnError) {
+  const int status = run_in_child([] {
+    ::signal(SIGCHLD, SIG_IGN);
+    const auto result = run(shell("exit 3"));
+    return !result && result.error().code == ErrorCode::io ? 0 : 1;
+  });
+  EXPECT_EQ(status, 0);
+}
+
 TEST(Process, MissingProgramIsNamed) {
   Command command;
   command.argv = {"no-such-program-at-all"};
@@ -214,6 +223,27 @@ TEST(Process, CancelEndsDescendantsInGroupsOfTheirOwn) {
   EXPECT_LT(seconds_since(begin), 2.5);
   ASSERT_EQ(pids.size(), 3U);
   for (const pid_t pid : pids) EXPECT_FALSE(is_running(pid)) << pid;
+}
+
+TEST(Process, CancelEndsNinjaAndItsJobs) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "build.ninja")
+      << "rule job\n  command = echo $$$$ > $out.pid && exec sleep 1000\n"
+      << "build one: job\nbuild two: job\n";
+  Command ninja;
+  ninja.argv = {"ninja", "-j2"};
+  ninja.directory = folder.path();
+  const auto pid_of = [&](const char* name) {
+    pid_t pid = 0;
+    std::ifstream(folder / name) >> pid;
+    return pid;
+  };
+  const auto result = posix_process_runner().run(
+      ninja, {}, [&] { return pid_of("one.pid") != 0 && pid_of("two.pid") != 0; });
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, ErrorCode::canceled);
+  EXPECT_FALSE(is_running(pid_of("one.pid")));
+  EXPECT_FALSE(is_running(pid_of("two.pid")));
 }
 
 TEST(Process, CancelIsAskedWhileOutputStreams) {
