@@ -83,7 +83,7 @@ void take(void* context, RehookGitField field, const char* bytes, std::size_t si
       break;
     case k_rehook_git_unsafe_error:
       report.error.code = ErrorCode::unsafe;
-      report.error.message = std::move(text);
+      report.error.message = "it belongs to somebody else, says libgit2: " + text;
       report.error.hint =
           "if you trust it: git config --global --add safe.directory <its folder>";
       break;

@@ -31,8 +31,8 @@ class Reader final {
     git_repository* raw = nullptr;
     const int opened = git_repository_open_ext(&raw, folder, 0, nullptr);
     repository_.reset(raw);
-    if (opened == GIT_ENOTFOUND) return 0;
-    if (opened < 0) return fail(opened);
+    if (opened == GIT_ENOTFOUND && !lacks_safe_directory()) return 0;
+    if (opened < 0) return fail(opened == GIT_ENOTFOUND ? k_distrusts_owner : opened);
     if (const int result = head(); result < 0) return fail(result);
     const char* worktree = git_repository_workdir(repository_.get());
     if (worktree != nullptr) {
@@ -47,6 +47,13 @@ class Reader final {
  private:
   void emit(RehookGitField field, const std::string& text) {
     sink_(context_, field, text.data(), text.size());
+  }
+
+  // libgit2 1.5 distrusts an owner with "not found" when the user has a configuration and that
+  // has no safe.directory.
+  static bool lacks_safe_directory() {
+    const git_error* error = git_error_last();
+    return error != nullptr && error->klass == GIT_ERROR_CONFIG;
   }
 
   // The message belongs to this thread and dies with the next call, so it is passed on at once.

@@ -63,6 +63,26 @@ bool has_word(const std::string& text, const std::string& word) {
   return false;
 }
 
+// Whether CMake code makes a target of that name: `…add_module(name`, `…add_library(name`, or names
+// its output so: `OUTPUT_NAME name`.
+bool makes_target(const std::string& cmake, const std::string& name) {
+  for (std::size_t at = cmake.find(name); at != std::string::npos; at = cmake.find(name, at + 1)) {
+    const std::size_t end = at + name.size();
+    if ((at > 0 && is_word(cmake[at - 1])) || (end < cmake.size() && is_word(cmake[end]))) continue;
+    std::string before = cmake.substr(at < 200 ? 0 : at - 200, at < 200 ? at : 200);
+    while (!before.empty() && (std::isspace(static_cast<unsigned char>(before.back())) != 0 || before.back() == '"')) {
+      before.pop_back();
+    }
+    if (before.ends_with("OUTPUT_NAME")) return true;
+    if (!before.ends_with('(')) continue;
+    before.pop_back();
+    while (!before.empty() && before.back() == ' ') before.pop_back();
+    for (char& c : before) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    if (before.ends_with("add_module") || before.ends_with("add_library")) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 const char* origin_name(ProjectOrigin origin) {
@@ -101,6 +121,7 @@ std::vector<Project*> ProjectRegistry::all() {
 void ProjectRegistry::invalidate() {
   known_.clear();
   looked_into_.clear();
+  above_.clear();
   for (auto& [root, project] : projects_) project.decided_for = nullptr;
 }
 
@@ -152,9 +173,24 @@ bool ProjectRegistry::provides(Project& project, const std::string& top_level) {
   if (!described) return project.origin == ProjectOrigin::named;  // the import tells what is wrong
   const ModuleNaming& naming = (*described)->naming;
   if (naming.packages.contains(top_level) || naming.installed.contains(top_level)) return true;
-  // A top-level extension module: only CMake knows. Its name stands in the project's own files, so
-  // configuring is worth it where somebody named or installed the project.
-  return project.origin != ProjectOrigin::search_path && (*described)->naming.packages.empty();
+  // A top-level extension module: only CMake knows for sure. Where somebody named or installed the
+  // project and it has no package at all, finding out is worth a configuration.
+  if (project.origin != ProjectOrigin::search_path && naming.packages.empty()) return true;
+  return makes_module(project.root, top_level);
+}
+
+bool ProjectRegistry::makes_module(const Path& root, const std::string& name) {
+  auto text = context_.fs->read(root / "CMakeLists.txt");
+  if (text && makes_target(*text, name)) return true;
+  auto entries = context_.fs->list(root);
+  if (!text || !entries) return false;
+  return std::any_of(entries->begin(), entries->end(), [&](const std::string& entry) {
+    FileStat stat;
+    const Path file = root / entry / "CMakeLists.txt";
+    if (!context_.fs->lookup(file.c_str(), stat)) return false;
+    auto nested = context_.fs->read(file);
+    return nested && makes_target(*nested, name);
+  });
 }
 
 void ProjectRegistry::find_editable_installs() {
@@ -176,15 +212,16 @@ void ProjectRegistry::find_editable_installs() {
   }
 }
 
-Path ProjectRegistry::project_above(const Path& entry, const std::string& top_level) {
+// The nearest folder with a CMakeLists.txt, from a sys.path entry upwards, not beyond a repository's top.
+Path ProjectRegistry::project_above(const Path& entry) {
+  const auto [known, is_new] = above_.try_emplace(entry.native());
+  if (!is_new) return known->second;
   FileStat stat;
-  const bool has_package = context_.fs->lookup((entry / top_level).c_str(), stat) && stat.is_directory();
-  if (!has_package) return {};
   Path folder = entry.lexically_normal();
   if (!folder.has_filename()) folder = folder.parent_path();
-  for (int level = 0; level < k_max_levels_up; ++level) {
-    if (context_.fs->lookup((folder / "CMakeLists.txt").c_str(), stat)) return folder;
-    if (context_.fs->lookup((folder / ".git").c_str(), stat) || !folder.has_relative_path()) break;
+  for (int level = 0; level < k_max_levels_up && folder.has_relative_path(); ++level) {
+    if (context_.fs->lookup((folder / "CMakeLists.txt").c_str(), stat)) return known->second = folder;
+    if (context_.fs->lookup((folder / ".git").c_str(), stat)) break;
     folder = folder.parent_path();
   }
   return {};
@@ -204,8 +241,11 @@ Project* ProjectRegistry::find(const std::string& top_level) {
   }
   for (const Path& entry : search_path()) {
     if (is_site_folder(entry)) continue;
-    const Path root = project_above(entry, top_level);
+    const Path root = project_above(entry);
     if (root.empty()) continue;
+    FileStat stat;
+    const bool has_package = context_.fs->lookup((entry / top_level).c_str(), stat) && stat.is_directory();
+    if (!has_package && !makes_module(root, top_level)) continue;
     Project& project = add(root, ProjectOrigin::search_path);
     if (provides(project, top_level)) return known_[top_level] = &project;
     break;

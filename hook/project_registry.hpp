@@ -48,13 +48,15 @@ class ProjectRegistry final {
   [[nodiscard]] bool provides(Project& project, const std::string& top_level);
   [[nodiscard]] bool mentions(const Path& root, const std::string& name);
   void find_editable_installs();
-  [[nodiscard]] Path project_above(const Path& entry, const std::string& top_level);
+  [[nodiscard]] Path project_above(const Path& entry);
+  [[nodiscard]] bool makes_module(const Path& root, const std::string& name);
 
   BuildContext context_;
   std::vector<Path> named_;
   std::map<std::string, Project> projects_;  // by root
   std::vector<std::string> order_;
   std::map<std::string, Project*> known_;    // top-level name -> project or null
+  std::map<std::string, Path> above_;        // sys.path entry -> project folder above it, or empty
   std::set<std::string> looked_into_;        // sys.path entries searched for editable installs
 };
 

@@ -50,8 +50,8 @@ class _Workshop:
         self.folder = folder
         self.names = {}
 
-    def take(self, fixture, env, prepare):
-        key = (fixture, tuple(sorted(env.items())), prepare)
+    def take(self, fixture, files, env, prepare):
+        key = (fixture, *(tuple(sorted(one.items())) for one in (files, env)), prepare)
         name = self.names.setdefault(key, f"{fixture}-{len(self.names)}")
         home, snapshot = self.folder / name, self.folder / f"{name}.snapshot"
         if home.exists():  # a test that was interrupted
@@ -62,7 +62,10 @@ class _Workshop:
             project.env.update(env)
             project.env.update(project.count_compilers())
             return project
-        project = Project.copy_of(fixture, home)
+        if files:
+            project = Project.of_files(home, fixture, files)
+        else:
+            project = Project.copy_of(fixture, home)
         project.env.update(env)
         project.env.update(project.count_compilers())
         module = _MODULES.get(fixture, fixture)
@@ -81,14 +84,15 @@ def workshop(tmp_path_factory):
 def built(workshop, tmp_path):
     """Return a function that gives a fixture after its first build: built("hello_ext") -> Project.
 
-    The build is made once per session and copied for each test, store and all. `env` is for the
-    children, that build's included; `prepare` is code to run after its import. Compilers are
-    counted. After the test everything is moved to its tmp_path.
+    The build is made once per session and copied for each test, store and all. `files` gives the
+    text of each file where there is no such fixture; `env` is for the children, that build's
+    included; `prepare` is code to run after its import. Compilers are counted. After the test
+    everything is moved to its tmp_path.
     """
     taken = []
 
-    def make(fixture, *, env=None, prepare=""):
-        taken.append(workshop.take(fixture, env or {}, prepare))
+    def make(fixture, *, files=None, env=None, prepare=""):
+        taken.append(workshop.take(fixture, files or {}, env or {}, prepare))
         return taken[-1]
 
     yield make

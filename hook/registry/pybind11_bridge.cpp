@@ -12,25 +12,18 @@
 #include <exception>
 #include <memory>
 #include <string_view>
-#include <tuple>
 
 #include "bridge_abi.h"
+#include "pybind11_foreign.hpp"
+#include "pybind11_purge.hpp"
 #include "pybind11_registry.hpp"
+#include "pybind11_translators.hpp"
 #include "rtti_memory.hpp"
-#include "rtti_name.hpp"
 #include "rtti_objects.hpp"
+#include "rtti_renames.hpp"
 
 namespace rehook_bridge {
 namespace {
-
-using TypeObject = const std::type_info*;
-
-// Every type_info that is renamed now. Kept for the life of the process, without a destructor:
-// old code may look a type up while the interpreter exits.
-Addresses& renamed_objects() {
-  static auto& objects = *new Addresses();
-  return objects;
-}
 
 std::string readable_name(const char* name) {
   int status = 0;
@@ -39,317 +32,6 @@ std::string readable_name(const char* name) {
       &std::free);
   return status == 0 && text ? text.get() : name;
 }
-
-// Undoes a Py_INCREF, unless that would free the type, which runs code.
-void release_type(void* type) noexcept {
-  auto* object = static_cast<PyObject*>(type);
-  if (Py_REFCNT(object) > 1) Py_DECREF(object);
-}
-
-// As much of a type_info as comparing by name needs.
-class NameOnly {
- public:
-  explicit NameOnly(const char* name) : words_{nullptr, name} {}
-  std::type_index index() const { return *reinterpret_cast<TypeObject>(words_); }
-
- private:
-  const void* words_[2];
-};
-
-enum class Hash { may_change, must_stay };
-
-// The type_info objects of one retirement with their old and new names. Equal old names get
-// equal new ones: copies of a type_info in several libraries of the set still mean the same
-// type.
-class Renames {
- public:
-  explicit Renames(const char* suffix) : suffix_(suffix) {}
-  Renames(const Renames&) = delete;
-  Renames& operator=(const Renames&) = delete;
-  ~Renames() {
-    if (applied_)
-      return;  // names of living objects; a name may have been handed out, so it stays
-    for (const Entry& entry : entries_) renamed_objects().erase(entry.object);
-    for (const auto& [old_name, chosen] : names_) std::free(chosen.text);
-  }
-
-  // Types compared by address cannot clash, and types renamed before do not any more.
-  void add(TypeObject object, Hash hash = Hash::may_change) {
-    if (compared_by_address(object) || renamed_objects().count(object) != 0) return;
-    Name& name = chosen_name(raw_name(object));
-    if (hash == Hash::must_stay && !name.keeps_hash) return;
-    name.used = true;
-    entries_.push_back({object, raw_name(object), name.text});
-    renamed_objects().insert(object);
-    objects_.insert(object);
-  }
-
-  bool contains(TypeObject object) const { return objects_.count(object) != 0; }
-  bool renames(const char* old_name) const {
-    const auto found = names_.find(old_name);
-    return found != names_.end() && found->second.used;
-  }
-  // visit(old name, new name)
-  template <typename Visit>
-  void for_each_name(Visit visit) const {
-    for (const auto& [old_name, chosen] : names_) visit(old_name.data(), chosen.text);
-  }
-
-  std::vector<std::uintptr_t> addresses() const {
-    std::vector<std::uintptr_t> result;
-    for (const Entry& entry : entries_) result.push_back(name_address(entry.object));
-    return result;
-  }
-  void apply() noexcept {
-    for (const Entry& entry : entries_) set_name(entry.object, entry.new_name);
-    applied_ = true;
-  }
-  void undo() noexcept {
-    for (const Entry& entry : entries_) {
-      set_name(entry.object, entry.old_name);
-      renamed_objects().erase(entry.object);
-    }
-  }
-
- private:
-  struct Name {
-    char* text = nullptr;
-    bool keeps_hash = false;
-    bool used = false;
-  };
-  struct Entry {
-    TypeObject object;
-    const char *old_name, *new_name;
-  };
-  Name& chosen_name(const char* old_name) {
-    Name& name = names_[old_name];
-    if (name.text == nullptr) {
-      name.text = strdup(retired_name(old_name, suffix_.c_str(), name.keeps_hash).c_str());
-      if (name.text == nullptr) throw std::bad_alloc();
-    }
-    return name;
-  }
-  static void set_name(TypeObject object, const char* name) noexcept {
-    store_word(name_address(object), reinterpret_cast<std::uintptr_t>(name));
-  }
-
-  std::string suffix_;
-  std::unordered_map<std::string_view, Name> names_;  // by old name, which outlives us
-  std::vector<Entry> entries_;
-  Addresses objects_;
-  bool applied_ = false;
-};
-
-// The entries of one map that are keyed by renamed objects. A key must not change inside a hash
-// map, and TypeRecord::direct_conversions points into one, so the nodes themselves are taken
-// out and put back. plan() allocates everything; the rest cannot fail.
-template <typename Map>
-class MovedEntries {
- public:
-  void plan(Map* map, const Renames& renames) {
-    map_ = map;
-    if (map == nullptr) return;
-    for (const auto& entry : *map) {
-      if (renames.contains(object_of(entry.first))) keys_.push_back(object_of(entry.first));
-    }
-    nodes_.reserve(keys_.size());
-    displaced_.reserve(keys_.size());
-  }
-  void plan_return() {
-    if (map_ != nullptr) map_->reserve(map_->size() + keys_.size());
-  }
-  void take_out() noexcept {
-    for (TypeObject key : keys_) {
-      auto node = map_->extract(std::type_index(*key));
-      if (node) nodes_.push_back(std::move(node));
-    }
-  }
-  // Whoever took a key meanwhile has to go, but its value stays valid.
-  void put_back() noexcept {
-    for (auto& node : nodes_) {
-      auto result = map_->insert(std::move(node));
-      if (result.inserted) continue;
-      displaced_.push_back(map_->extract(result.position));
-      map_->insert(std::move(result.node));
-    }
-    nodes_.clear();
-  }
-  Map* map() const { return map_; }
-  bool displaced_any() const { return !displaced_.empty(); }
-
- private:
-  Map* map_ = nullptr;
-  std::vector<TypeObject> keys_;
-  std::vector<typename Map::node_type> nodes_, displaced_;
-};
-
-// pybind11 3.1 caches which record the type_info of any library resolved to. Libraries that are
-// not retired must forget the old record and find its successor. Nothing to undo: it is a
-// cache.
-class ForeignAliases {
- public:
-  void plan(FastMap* map, const Ownership& ownership, const Ranges& libraries) {
-    map_ = map;
-    if (map == nullptr) return;
-    for (const auto& [object, record] : *map) {
-      if (!ownership.owns(record) || libraries.contains(object)) continue;
-      if (renamed_objects().count(object) == 0) aliases_.emplace_back(object, record);
-    }
-  }
-  void forget() noexcept {
-    for (const auto& [object, record] : aliases_) {
-      map_->erase(object);
-      if (AliasChain* chain = alias_chain(*record)) chain->remove(object);
-    }
-  }
-
- private:
-  FastMap* map_ = nullptr;
-  std::vector<std::pair<TypeObject, TypeRecord*>> aliases_;
-};
-
-// py::implicitly_convertible<…, T>() adds a function to the record of T. Those that retired
-// libraries added to types of others go: the next generation adds its own, or none.
-class ForeignConversions {
- public:
-  using List = decltype(TypeRecord::implicit_conversions);
-  static auto made_in(const Ranges& libraries) {
-    return [&libraries](List::value_type convert) { return libraries.contains(convert); };
-  }
-
-  void plan(Internals& internals, const Ownership& ownership, const Ranges& libraries) {
-    for (const auto& [type, records] : internals.registered_types_py) {
-      if (records.size() != 1 || records[0]->type != type || ownership.owns(records[0]))
-        continue;
-      List& list = records[0]->implicit_conversions;
-      if (std::none_of(list.begin(), list.end(), made_in(libraries))) continue;
-      List rest = list;
-      rest.erase(std::remove_if(rest.begin(), rest.end(), made_in(libraries)), rest.end());
-      changes_.push_back({records[0], list, std::move(rest)});
-    }
-  }
-  void apply() noexcept {
-    for (Change& change : changes_) {
-      change.record->implicit_conversions.swap(change.other);
-      Py_INCREF(change.record->type);
-    }
-  }
-  // Keeps what third parties added since.
-  void plan_undo(const Ranges& fresh) {
-    for (Change& change : changes_) {
-      change.other = change.before;
-      for (auto convert : change.record->implicit_conversions) {
-        const auto& before = change.before;
-        const bool known = std::find(before.begin(), before.end(), convert) != before.end();
-        if (!known && !fresh.contains(convert)) change.other.push_back(convert);
-      }
-    }
-  }
-  void undo() noexcept {
-    for (Change& change : changes_) change.record->implicit_conversions.swap(change.other);
-    release();
-  }
-  void release() noexcept {
-    for (Change& change : changes_) release_type(change.record->type);
-  }
-
- private:
-  struct Change {
-    TypeRecord* record;
-    List before, other;
-  };
-  std::vector<Change> changes_;
-};
-
-// Translators of retired libraries leave pybind11's list: they would see exceptions of new
-// code. One translator in their place asks them about exceptions whose class a retired library
-// defines.
-struct RetiredTranslators {
-  Ranges libraries;
-  std::vector<Translator> translators;  // in the order in which pybind11 asked them
-  RetiredTranslators* next = nullptr;
-};
-RetiredTranslators* g_retired_translators = nullptr;  // newest first
-
-TypeObject class_of(const std::exception_ptr& exception) {
-  try {
-    std::rethrow_exception(exception);
-  } catch (...) {
-    return abi::__cxa_current_exception_type();
-  }
-}
-
-// Throws what it cannot translate, as pybind11 expects from a translator.
-void translate_for_retired(std::exception_ptr exception) {
-  if (!exception) return;
-  TypeObject type = class_of(exception);
-  const RetiredTranslators* retired = g_retired_translators;
-  while (retired != nullptr && !retired->libraries.contains(type)) retired = retired->next;
-  if (retired == nullptr) std::rethrow_exception(exception);
-  for (Translator translate : retired->translators) {
-    try {
-      translate(exception);
-      return;
-    } catch (...) {
-      exception = std::current_exception();
-    }
-  }
-  std::rethrow_exception(exception);
-}
-
-class TranslatorExchange {
- public:
-  void plan(TranslatorList& list, const Ranges& libraries) {
-    list_ = &list;
-    before_ = list;
-    auto record = std::make_unique<RetiredTranslators>();
-    auto last = after_.before_begin();
-    bool present = false;
-    for (Translator translator : list) {
-      const bool retired = libraries.contains(translator);
-      if (retired) record->translators.push_back(translator);
-      if (retired || translator == &translate_for_retired) {
-        if (!present) last = after_.insert_after(last, &translate_for_retired);
-        present = true;
-      } else {
-        last = after_.insert_after(last, translator);
-      }
-    }
-    if (record->translators.empty()) return;
-    record->libraries = libraries;
-    record_ = std::move(record);
-  }
-  void apply() noexcept {
-    if (!record_) return;
-    list_->swap(after_);
-    record_->next = g_retired_translators;
-    g_retired_translators = record_.get();
-  }
-  // Keeps what other libraries registered since.
-  void undo() noexcept {
-    if (!record_) return;
-    list_->remove_if([this](Translator translator) {
-      return translator == &translate_for_retired ||
-             std::find(before_.begin(), before_.end(), translator) != before_.end();
-    });
-    auto last = list_->before_begin();
-    while (std::next(last) != list_->end()) ++last;
-    list_->splice_after(last, before_);
-    for (auto** link = &g_retired_translators; *link != nullptr; link = &(*link)->next) {
-      if (*link != record_.get()) continue;
-      *link = record_->next;
-      break;
-    }
-  }
-  void commit() noexcept {
-    std::ignore = record_.release();
-  }  // translate_for_retired() walks it
-
- private:
-  TranslatorList* list_ = nullptr;
-  TranslatorList before_, after_;
-  std::unique_ptr<RetiredTranslators> record_;
-};
 
 // Whether a library that `library` depends on, outside of `libraries`, defines the same class.
 // It throws its own objects of it, which old code must go on catching by name.
@@ -376,12 +58,15 @@ class Retirement {
 
   // Changes nothing. False with a reason when these libraries cannot be retired.
   bool plan(Internals& internals, const MemoryMap& map, std::string& error) {
+    if (!renames_.suffix_is_new()) {
+      error = "the suffix for retired types has been used before";
+      return false;
+    }
     const Ownership ownership(internals, libraries_);
     if (!select_types(internals, ownership, error)) return false;
     select_keys(native_enums(internals));
     select_keys(numpy_dtypes(internals));
     if (!select_exceptions_and_copies(internals, map, error)) return false;
-    if (!names_are_free(internals, error)) return false;
     types_.plan(&internals.registered_types_cpp, renames_);
     conversions_.plan(&internals.direct_conversions, renames_);
     enums_.plan(native_enums(internals), renames_);
@@ -428,12 +113,7 @@ class Retirement {
   }
   void commit() noexcept {
     if (TypeMap* types = types_.map()) {
-      // A retired type shares the hash of its successor, and so do all its predecessors.
-      // Entries put in last are found first.
-      renames_.for_each_name([types](const char* name, const char*) {
-        auto successor = types->extract(NameOnly(name).index());
-        if (successor) types->insert(std::move(successor));
-      });
+      renames_.for_each_old_name([types](const char* name) { put_first(*types, name); });
     }
     foreign_conversions_.release();
     translators_.commit();
@@ -507,18 +187,17 @@ class Retirement {
     return true;
   }
 
-  bool names_are_free(Internals& internals, std::string& error) const {
-    bool free = true;
-    renames_.for_each_name([&](const char*, const char* name) {
-      const NameOnly type(name);
-      const std::type_index key = type.index();
-      free &= internals.registered_types_cpp.count(key) == 0 &&
-              internals.direct_conversions.count(key) == 0;
-      if (EnumMap* enums = native_enums(internals)) free &= enums->count(key) == 0;
-      if (DtypeMap* dtypes = numpy_dtypes(internals)) free &= dtypes->count(key) == 0;
-    });
-    if (!free) error = "the suffix for retired types has been used before";
-    return free;
+  // A retired type, and each of its predecessors, shares the hash of its successor, which is
+  // looked up all the time. What is inserted last is found first.
+  static void put_first(TypeMap& types, const char* name) noexcept {
+    const NameOnly type(name);
+    const std::size_t bucket = types.bucket(type.index());
+    auto at = types.cbegin(bucket);
+    for (int i = 0; i < 4 && at != types.cend(bucket); ++i, ++at) {
+      if (at->first == type.index()) return;
+    }
+    auto node = types.extract(type.index());
+    if (node) types.insert(std::move(node));
   }
 
   static std::string foreign_type(TypeObject object) {
@@ -553,89 +232,6 @@ class Retirement {
   ForeignConversions foreign_conversions_;
   TranslatorExchange translators_;
   std::vector<PyObject*> kept_;  // Python types that must outlive their registration
-};
-
-// Makes pybind11 forget what a failed new generation registered. Its Python types stay alive
-// for good: a dying type erases its registration by name, and that name is the old type's
-// again.
-class Purge {
- public:
-  Purge(Internals& internals, const RehookRange* fresh, std::size_t count)
-      : internals_(internals), libraries_(fresh, count), ownership_(internals, libraries_) {
-    std::size_t dying = 0;
-    for (const auto& entry : internals.direct_conversions)
-      dying += owns_key(entry.first) ? 1 : 0;
-    buried().reserve(buried().size() + dying);
-  }
-
-  void apply() noexcept {
-    for (const TypeRecord* record : ownership_.records) Py_INCREF(record->type);
-    erase_if(&internals_.registered_types_cpp, [this](const auto& entry) {
-      return owns_key(entry.first) || ownership_.owns(entry.second);
-    });
-    erase_if(fast_types(internals_),
-             [this](const auto& entry) { return ownership_.owns(entry.second); });
-    erase_if(native_enums(internals_), [this](const auto& entry) {
-      if (!owns_key(entry.first)) return false;
-      Py_INCREF(entry.second);
-      return true;
-    });
-    erase_if(numpy_dtypes(internals_),
-             [this](const auto& entry) { return owns_key(entry.first); });
-    forget_conversions();
-    internals_.registered_exception_translators.remove_if(
-        [this](Translator translator) { return libraries_.contains(translator); });
-  }
-
- private:
-  using ConversionNode = ConversionMap::node_type;
-
-  // Records of purged types point to the vectors in these.
-  static std::vector<ConversionNode>& buried() {
-    static auto& nodes = *new std::vector<ConversionNode>();
-    return nodes;
-  }
-  bool owns_key(const std::type_index& key) const {
-    return libraries_.contains(object_of(key));
-  }
-
-  template <typename Map, typename Unwanted>
-  static void erase_if(Map* map, Unwanted unwanted) noexcept {
-    if (map == nullptr) return;
-    for (auto at = map->begin(); at != map->end();)
-      at = unwanted(*at) ? map->erase(at) : std::next(at);
-  }
-  template <typename Vector, typename Unwanted>
-  static void remove_if(Vector& vector, Unwanted unwanted) noexcept {
-    vector.erase(std::remove_if(vector.begin(), vector.end(), unwanted), vector.end());
-  }
-
-  // Also those that the new generation added to types of others.
-  void forget_conversions() noexcept {
-    auto& conversions = internals_.direct_conversions;
-    for (auto at = conversions.begin(); at != conversions.end();) {
-      const auto next = std::next(at);
-      if (owns_key(at->first)) {
-        buried().push_back(conversions.extract(at));
-      } else {
-        remove_if(at->second, [this](auto convert) { return libraries_.contains(convert); });
-      }
-      at = next;
-    }
-    for (auto& [type, records] : internals_.registered_types_py) {
-      for (TypeRecord* record : records) {
-        if (ownership_.owns(record)) continue;
-        remove_if(record->implicit_conversions,
-                  [this](auto convert) { return libraries_.contains(convert); });
-        remove_if(record->implicit_casts,
-                  [this](const auto& cast) { return libraries_.contains(cast.second); });
-      }
-    }
-  }
-
-  Internals& internals_;
-  const Ranges libraries_;
-  const Ownership ownership_;
 };
 
 // Nothing is thrown across the C boundary: what could still fail then is memory.
@@ -716,12 +312,15 @@ std::size_t count_types(const RehookRange* libraries, std::size_t count) noexcep
   std::size_t result = 0;
   try {
     const Ranges ranges(libraries, count);
-    for (const TypeRecord* record : Ownership(*internals, ranges).records) {
-      result += record->module_local ? 0 : 1;
+    const Ownership ownership(*internals, ranges);
+    for (const auto& [key, record] : internals->registered_types_cpp) {
+      if (!ownership.owns(record)) continue;
+      result += record->cpptype == object_of(key) ? 1 : 0;  // not for its trampoline class
     }
     if (EnumMap* enums = native_enums(*internals)) {
-      for (const auto& entry : *enums)
+      for (const auto& entry : *enums) {
         result += ranges.contains(object_of(entry.first)) ? 1 : 0;
+      }
     }
   } catch (...) {
     return 0;

@@ -45,7 +45,8 @@ class FileSystem {
   // Follows symbolic links. not_found when the path does not exist (or a parent is no
   // directory).
   virtual Result<FileStat> stat(const Path& path) = 0;
-  // The same for the hot path: no allocation, no message. false when there is nothing to be found.
+  // The same for the hot path: no allocation, no message. false when there is nothing to be
+  // found.
   virtual bool lookup(const char* path, FileStat& found) {
     const Result<FileStat> known = stat(path);
     if (known) found = *known;

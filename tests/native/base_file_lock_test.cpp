@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <thread>
@@ -72,7 +73,7 @@ TEST_F(FileLockTest, AssigningGivesTheOldOneBack) {
 }
 
 TEST_F(FileLockTest, ThreadsCountExactly) {
-  int counter = 0;  // not atomic: only the lock keeps it right
+  std::atomic<int> counter{0};  // read and written apart: only the lock keeps the sum right
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
@@ -80,9 +81,9 @@ TEST_F(FileLockTest, ThreadsCountExactly) {
         const Result<FileLock> lock =
             FileLock::acquire(path_, LockKind::exclusive, milliseconds(20000), {});
         ASSERT_TRUE(lock.ok()) << reason(lock);
-        const int seen = counter;
+        const int seen = counter.load();
         std::this_thread::yield();
-        counter = seen + 1;
+        counter.store(seen + 1);
       }
     });
   }

@@ -188,6 +188,12 @@ class Project:
         when the child's exit code is not 0.
         """
         child = self.start(script, *args, env=env, path=path, flags=flags, bare=bare)
+        return self.finish(child, check=check, timeout=timeout)
+
+    def finish(
+        self, child: subprocess.Popen[str], *, check: bool = True, timeout: float = 300
+    ) -> Run:
+        """Wait for a child of start(); `check` and `timeout` as in run()."""
         try:
             stdout, stderr = child.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -255,20 +261,20 @@ class Project:
             _LAUNCHER.format(
                 sources=shlex.quote(f"{self.root}/"),
                 log=shlex.quote(str(self._compiler_log)),
-                **{name: shlex.quote(str(self.home / name)) for name in ("started", "go")},
+                **{one: shlex.quote(str(self.home / one)) for one in ("started", "go", "end")},
             ),
             encoding="utf-8",
         )
         launcher.chmod(0o755)
         return {f"CMAKE_{lang}_COMPILER_LAUNCHER": str(launcher) for lang in ("C", "CXX")}
 
-    def hold_compilers(self) -> Gate:
-        """Let every compiler of the project's sources wait at a gate from now on.
+    def hold_compilers(self, *, at_end: bool = False) -> Gate:
+        """Let every compiler of the project's sources wait at a gate, before its work or after it.
 
         Works for children under count_compilers().
         """
         assert self._compiler_log is not None, "count_compilers() was not called"
-        return Gate(self.home / "started", self.home / "go")
+        return Gate(self.home / "started", self.home / ("end" if at_end else "go"))
 
     def compiles(self) -> list[str]:
         """The project's sources compiled so far by children that ran with count_compilers()."""
@@ -290,12 +296,15 @@ _LAUNCHER = """\
 for last; do :; done
 case "$last" in {sources}*) ;; *) exec "$@" ;; esac
 echo "$last" >>{log}
-if [ -p {go} ]; then
-  cat {go} >/dev/null &
+hold() {{
+  cat "$1" >/dev/null &
   echo "$$ $!" >{started}
   wait $!
-fi
-exec "$@"
+}}
+if [ -p {go} ]; then hold {go}; fi
+if [ ! -p {end} ]; then exec "$@"; fi
+"$@" || exit
+hold {end}
 """
 
 _PRELUDE = """\

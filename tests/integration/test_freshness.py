@@ -1,0 +1,678 @@
+"""What runs is what is saved: whatever changed, however its time stamps look, exactly that is rebuilt."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+
+import pytest
+
+from support.project import Project
+from support.sources import c_module, cmake_lists
+
+pytestmark = pytest.mark.compile
+
+# One number in each file, and a function that gives it; so what a build was made of can be read off.
+PARTS = {
+    "CMakeLists.txt": cmake_lists(
+        "parts",
+        """
+        set(number 1)
+        add_subdirectory(lib)
+        set(generated ${CMAKE_CURRENT_BINARY_DIR}/generated)
+        configure_file(config.h.in ${generated}/config.h @ONLY)
+        add_custom_command(
+          OUTPUT ${generated}/table.h
+          COMMAND ${CMAKE_COMMAND} -DIN=${CMAKE_CURRENT_SOURCE_DIR}/table.txt
+                  -DOUT=${generated}/table.h -P ${CMAKE_CURRENT_SOURCE_DIR}/table.cmake
+          DEPENDS table.txt table.cmake)
+        file(GLOB watched CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/watched/*.c)
+        file(GLOB plain ${CMAKE_CURRENT_SOURCE_DIR}/plain/*.c)
+        python_add_library(_core MODULE WITH_SOABI core.c other.c ${watched} ${plain}
+                           ${generated}/table.h)
+        target_compile_definitions(_core PRIVATE DEFINED=${number})
+        target_include_directories(_core PRIVATE include ${generated})
+        target_link_libraries(_core PRIVATE lib)
+        install(TARGETS _core DESTINATION parts)
+        """,
+    ),
+    "core.c": c_module(
+        "_core",
+        {
+            "core": "1",
+            "other": "other_number()",
+            "header": "HEADER",
+            "shared": "SHARED + 10 * other_shared()",
+            "table": "TABLE",
+            "config": "CONFIG",
+            "lib": "lib_number()",
+            "lib_header": "LIB_HEADER",
+            "defined": "DEFINED",
+            "globs": "files",
+            "flag": "FLAG",
+        },
+        head="""
+            #include "config.h"
+            #include "header.h"
+            #include "lib.h"
+            #include "shared.h"
+            #include "table.h"
+            #ifndef FLAG
+            #define FLAG 0
+            #endif
+            long other_number(void);
+            long other_shared(void);
+            int files;
+        """,
+    ),
+    "other.c": '#include "shared.h"\nlong other_number(void) { return 1; }\nlong other_shared(void) { return SHARED; }\n',
+    "include/header.h": "#pragma once\n#define HEADER 1\n",
+    "include/shared.h": "#pragma once\n#define SHARED 1\n",
+    "config.h.in": "#pragma once\n// @number@\n#define CONFIG 1\n",
+    "table.txt": "1\n",
+    "table.cmake": 'file(STRINGS "${IN}" number)\nfile(WRITE "${OUT}" "#define TABLE ${number}\\n")\n',
+    "lib/CMakeLists.txt": "add_library(lib STATIC lib.c)\n"
+    "target_include_directories(lib PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})\n"
+    "set_target_properties(lib PROPERTIES POSITION_INDEPENDENT_CODE ON)\n",
+    "lib/lib.c": '#include "lib.h"\nlong lib_number(void) { return 1; }\n',
+    "lib/lib.h": "#pragma once\n#define LIB_HEADER 1\nlong lib_number(void);\n",
+    "watched/none.c": "typedef int empty;\n",
+    "plain/none.c": "typedef int empty;\n",
+    "parts/__init__.py": "from . import _core\n",
+}
+A_FILE_MORE = "extern int files;\n__attribute__((constructor)) static void add(void) { ++files; }\n"
+
+# value(): what the loaded build was made of. put(): change a file's number, with a time stamp.
+HELPERS = """
+import rehook
+rehook.install(projects=[ROOT])
+import parts
+
+NAMES = ("core", "other", "header", "shared", "table", "config", "lib", "lib_header", "defined", "globs", "flag")
+TEXTS = {
+    "core": ("core.c", "(long)({})"), "other": ("other.c", "return {};"),
+    "header": ("include/header.h", "HEADER {}"), "shared": ("include/shared.h", "SHARED {}"),
+    "table": ("table.txt", "{}"), "config": ("config.h.in", "CONFIG {}"),
+    "lib": ("lib/lib.c", "return {};"), "lib_header": ("lib/lib.h", "LIB_HEADER {}"),
+    "defined": ("CMakeLists.txt", "number {})"),
+}
+
+def values(*names):
+    return {name: getattr(parts._core, name)() for name in names or NAMES}
+
+def put(name, new, stamp="now"):
+    file, text = TEXTS[name]
+    path = Path(ROOT, file)
+    before = path.stat()
+    content = path.read_text()
+    old = next(n for n in range(1, 10) if text.format(n) in content)
+    if stamp == "now":
+        edit(file, text.format(old), text.format(new))
+        return
+    path.write_text(content.replace(text.format(old), text.format(new)))
+    times = {"same": before.st_mtime_ns, "older": before.st_mtime_ns - 10**12,
+             "ancient": (1_600_000_000 + new) * 10**9}
+    os.utime(path, ns=(times[stamp], times[stamp]))
+
+def compiled():
+    log = Path(ROOT).parent / "compiles.txt"
+    return sorted(Path(line).name for line in log.read_text().splitlines()) if log.exists() else []
+"""
+ALL_OF_CORE = ["core.c", "none.c", "none.c", "other.c"]
+ONE = dict.fromkeys(
+    ("core", "other", "header", "table", "config", "lib", "lib_header", "defined"), 1
+) | {"shared": 11, "globs": 0, "flag": 0}
+
+
+@pytest.fixture
+def parts(built):
+    return built("parts", files=PARTS)
+
+
+# ------------------------------------------------------------ exactly what depends on it
+
+EDITS = {
+    "core": ["core.c"],
+    "other": ["other.c"],
+    "header": ["core.c"],
+    "shared": ["core.c", "other.c"],
+    "table": ["core.c"],
+    "config": ["core.c"],
+    "lib": ["lib.c"],
+    "lib_header": ["core.c", "lib.c"],
+    "defined": ALL_OF_CORE,
+}
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_an_edit_compiles_what_depends_on_it(parts, what):
+    result = parts.run(
+        HELPERS
+        + """
+what = sys.argv[1]
+put(what, 2)
+report = rehook.reload()
+print(json.dumps([values(), compiled(), report.modules[0]["reason"], report.built, TEXTS[what][0]]))
+""",
+        what,
+    ).json
+    numbers, compiled, reason, built, file = result
+    assert numbers == ONE | {what: 22 if what == "shared" else 2}
+    assert compiled == EDITS[what]
+    assert file in reason
+    assert built == 1
+
+
+def test_a_generator_script_is_an_input(parts):
+    result = parts.run(
+        HELPERS
+        + """
+edit("table.cmake", "TABLE ${number}", "TABLE ${number}0")
+rehook.reload()
+print(json.dumps([values("table"), compiled()]))
+"""
+    ).json
+    assert result == [{"table": 10}, ["core.c"]]
+
+
+@pytest.mark.parametrize("folder", ["watched", "plain"])  # with and without CONFIGURE_DEPENDS
+def test_a_new_source_in_a_glob(parts, folder):
+    result = parts.run(
+        HELPERS
+        + f"FOLDER, TEXT = {folder!r}, {A_FILE_MORE!r}"
+        + """
+seen = []
+write(f"{FOLDER}/more.c", TEXT)
+seen.append((rehook.reload().built, values("globs")["globs"], compiled()))
+os.unlink(f"{ROOT}/{FOLDER}/more.c")
+report = rehook.reload()
+seen.append((report.built, report.reused, values("globs")["globs"]))
+write("notes.txt.swp", "not a source")
+write(f"{FOLDER}/.hidden.c", "not a source")
+write("parts/data.json", "{}")
+seen.append(rehook.reload().names)
+print(json.dumps(seen))
+"""
+    ).json
+    added, removed, others = result
+    assert added == [1, 1, ["more.c"]]
+    assert removed == [0, 1, 0]  # the earlier state is in the store
+    assert others == []
+
+
+def test_a_header_that_takes_over(parts):
+    """A new file found earlier on the include path than the old one of the same name."""
+    result = parts.run(
+        HELPERS
+        + """
+write("header.h", "#pragma once\\n#define HEADER 7\\n")  # beside core.c: found first for #include ""
+seen = [rehook.reload().names, values("header")["header"]]
+put("other", 2)
+rehook.reload()
+edit("core.c", "(long)(1)", "(long)(2)")
+rehook.reload()
+print(json.dumps([*seen, values("header")["header"]]))
+"""
+    ).json
+    assert result[2] == 7  # at the latest when core.c is compiled; before, only the compiler can know
+
+
+def test_a_header_is_deleted(parts):
+    """An error that names it, with everything else unchanged; restored, nothing is compiled."""
+    result = parts.run(
+        HELPERS
+        + """
+os.rename(f"{ROOT}/include/header.h", f"{ROOT}/include/header.away")
+try:
+    report = rehook.reload()
+    error = None
+except rehook.BuildError as caught:
+    error = str(caught)
+seen = values()
+os.rename(f"{ROOT}/include/header.away", f"{ROOT}/include/header.h")
+before = compiled()
+report = rehook.reload()
+print(json.dumps([error, seen, compiled() == before, report, rehook.errors()]))
+"""
+    ).json
+    error, seen, same, report, errors = result
+    assert error is not None
+    assert "header.h" in error
+    assert seen == ONE
+    assert same
+    assert (report["modules"], report["stale"]) == ([], [])
+    assert errors == []
+
+
+# ------------------------------------------------------------ time stamps that lie
+
+
+@pytest.mark.parametrize("stamp", ["same", "older"])
+@pytest.mark.parametrize("what", EDITS)
+def test_an_edit_whose_time_stamp_does_not_tell(parts, what, stamp):
+    """ninja would not see it; the next process, too, must have the new code and know it."""
+    script = """
+if len(sys.argv) > 2:
+    put(sys.argv[1], 2, sys.argv[2])
+    rehook.reload()
+print(json.dumps([values(), compiled()]))
+"""
+    wanted = ONE | {what: 22 if what == "shared" else 2}
+    assert parts.run(HELPERS + script, what, stamp).json == [wanted, EDITS[what]]
+    parts.forget()
+    assert parts.run(HELPERS + script).json == [wanted, []]
+
+
+@pytest.mark.parametrize("stamp", ["same", "older"])
+def test_a_python_file_whose_time_stamp_does_not_tell(parts, stamp):
+    result = parts.run(
+        HELPERS
+        + """
+write("parts/helper.py", "VALUE = 1\\n")
+import parts.helper
+path = Path(ROOT, "parts/helper.py")
+stat = path.stat()
+path.write_text("VALUE = 2\\n")
+mtime = stat.st_mtime_ns - (10**12 if sys.argv[1] == "older" else 0)
+os.utime(path, ns=(mtime, mtime))
+rehook.reload()
+print(json.dumps(parts.helper.VALUE))
+""",
+        stamp,
+    ).json
+    assert result == 2
+
+
+def test_the_object_file_is_younger_than_the_edit(parts):
+    """An edit between two processes with a stamp before the last build, as `tar x` or rsync makes it."""
+    parts.run(HELPERS + "put('core', 2)\nrehook.reload()\nprint(1)")
+    parts.forget()
+    parts.edit("other.c", "return 1;", "return 5;")
+    os.utime(parts.path("other.c"), (1_500_000_000, 1_500_000_000))
+    result = parts.run(HELPERS + "print(json.dumps([values('core', 'other'), compiled()]))")
+    assert result.json == [{"core": 2, "other": 5}, ["other.c"]]
+
+
+# ------------------------------------------------------------ an edit while it is built
+
+
+@pytest.mark.parametrize("what", ["core", "header", "table", "lib"])
+def test_an_edit_during_the_build(parts, what):
+    """The compiler has read the old text; what is loaded in the end, and on record, is the new one."""
+    gate = parts.hold_compilers(at_end=True)
+    child = parts.start(
+        HELPERS
+        + """
+put(sys.argv[1], 2)
+rehook.reload()
+first = values(sys.argv[1]), rehook.modified()
+rehook.reload()
+print(json.dumps([first, values()]))
+""",
+        what,
+    )
+    gate.wait()
+    file, old = {
+        "core": ("core.c", "(long)(2)"),
+        "header": ("include/header.h", "HEADER 2"),
+        "table": ("table.txt", "2"),
+        "lib": ("lib/lib.c", "return 2"),
+    }[what]
+    parts.edit(file, old, old.replace("2", "3"))
+    gate.open()
+    (first, modified), final = parts.finish(child).json
+    assert first == {what: 3} or modified  # new already, or known to be old
+    assert final == ONE | {what: 3}
+    assert parts.run(HELPERS + "print(json.dumps(values()))").json == final
+
+
+def test_a_new_file_during_the_build(parts):
+    gate = parts.hold_compilers(at_end=True)
+    child = parts.start(
+        HELPERS + "put('core', 2)\nrehook.reload()\nrehook.reload()\nprint(json.dumps(values()))"
+    )
+    gate.wait()
+    parts.write("watched/more.c", A_FILE_MORE)
+    gate.open()
+    assert parts.finish(child).json == ONE | {"core": 2, "globs": 1}
+
+
+# ------------------------------------------------------------ what is not a file of the project
+
+
+def test_compiler_flags_from_the_environment(parts):
+    """CFLAGS configures anew, in the same process and in the next one; going back is served."""
+    result = parts.run(
+        HELPERS
+        + """
+seen = []
+for flags in ("-DFLAG=3", "-DFLAG=4", "-DFLAG=3"):
+    os.environ["CFLAGS"] = flags
+    report = rehook.reload()
+    seen.append([values("flag")["flag"], report.built, report.reused])
+print(json.dumps(seen))
+"""
+    ).json
+    assert result == [[3, 1, 0], [4, 1, 0], [3, 0, 1]]
+    script = HELPERS + "print(json.dumps([values('flag'), rehook.status().counters['built']]))"
+    assert parts.run(script, env={"CFLAGS": "-DFLAG=5"}).json == [{"flag": 5}, 1]
+    assert parts.run(script).json == [{"flag": 0}, 0]
+    parts.edit("other.c", "return 1;", "return 2;")  # must not be compiled with the flags of before
+    result = parts.run(HELPERS + "print(json.dumps(values('flag', 'other')))").json
+    assert result == {"flag": 0, "other": 2}
+
+
+def test_a_compiler_that_changes_in_place(tmp_path, built):
+    wrapper = tmp_path / "my-cc"
+
+    def install(number):
+        wrapper.write_text(f'#!/bin/sh\nexec cc -DFLAG={number} "$@"\n')
+        wrapper.chmod(0o755)
+
+    install(6)
+    parts = built("parts", files=PARTS, env={"CC": str(wrapper)})
+    script = HELPERS + "print(json.dumps([values('flag')['flag'], rehook.status().counters['built']]))"
+    assert parts.run(script).json == [6, 0]
+    install(77)
+    assert parts.run(script).json == [77, 1]
+    assert parts.run(script).json == [77, 0]
+
+
+def test_another_build_type_is_another_build(parts):
+    """Two configurations live side by side; neither makes the other build again."""
+    script = HELPERS + "print(json.dumps(rehook.status().counters['built']))"
+    debug = {"REHOOK_BUILD_TYPE": "Debug"}
+    assert [parts.run(script, env=env).json for env in (debug, {}, debug, {})] == [1, 0, 0, 0]
+
+
+# ------------------------------------------------------------ back to an earlier state
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_undo_is_served_from_the_store(parts, what):
+    result = parts.run(
+        HELPERS
+        + """
+what = sys.argv[1]
+put(what, 2)
+rehook.reload()
+before = compiled()
+put(what, 1)
+report = rehook.reload()
+print(json.dumps([values(), compiled() == before, report.built, report.reused, report.names]))
+""",
+        what,
+    ).json
+    assert result == [ONE, True, 0, 1, ["parts._core"]]
+
+
+# How an earlier text comes back: saved by an editor, or with the stamp it had (cp -p, tar, rsync -t).
+BACK = {
+    "saved": "put(what, 1)",
+    "with the stamp it had": "keep[0].replace(keep[1])",  # copied before, by rename
+    "older than everything": "put(what, 1, 'ancient')",
+    "with the stamp of the change": "put(what, 1, 'same')",
+}
+
+
+@pytest.mark.parametrize("back", BACK)
+@pytest.mark.parametrize("what", EDITS)
+def test_after_an_undo_the_next_edit_has_no_stale_objects(parts, what, back):
+    """A -> B -> A served from the store, while the build folder still holds B's objects; then an
+    edit elsewhere is compiled, and A's other code must be in the result."""
+    other = "other" if what != "other" else "core"
+    script = (
+        HELPERS
+        + """
+import shutil
+what, other, back = sys.argv[1:4]
+path = Path(ROOT, TEXTS[what][0])
+keep = path.with_name(path.name + ".kept"), path
+shutil.copy2(path, keep[0])
+put(what, 2)
+rehook.reload()
+eval(back)
+reused = rehook.reload().reused
+"""
+    )
+    in_the_same_process = """
+put(other, 3)
+rehook.reload()
+print(json.dumps([reused, values()]))
+"""
+    wanted = ONE | {other: 3}
+    result = parts.run(script + in_the_same_process, what, other, BACK[back]).json
+    assert result == [1, wanted]
+    # And the last build is what the next process believes it is.
+    result = parts.run(HELPERS + "put('header', 4)\nrehook.reload()\nprint(json.dumps(values()))").json
+    assert result == wanted | {"header": 4}
+
+
+def test_after_an_undo_in_another_process(parts):
+    parts.run(HELPERS + "put('header', 2)\nput('lib', 2)\nrehook.reload()\nprint(1)")
+    parts.run(HELPERS + "put('header', 1, 'ancient')\nput('lib', 1, 'ancient')\nrehook.reload()\nprint(1)")
+    parts.run(HELPERS + "put('other', 3)\nrehook.reload()\nprint(1)")
+    assert parts.run(HELPERS + "print(json.dumps(values()))").json == ONE | {"other": 3}
+
+
+def test_back_and_forth(parts):
+    """Ten times between two states of three files: nothing is compiled any more."""
+    result = parts.run(
+        HELPERS
+        + """
+def both(number, stamp):
+    for what in ("core", "shared", "lib"):
+        put(what, number, stamp)
+both(2, "now")
+rehook.reload()
+before, seen = compiled(), []
+for turn in range(10):
+    both(1 + turn % 2, ("now", "ancient", "same", "older")[turn % 4])
+    report = rehook.reload()
+    seen.append([report.built, report.reused, *values("core", "shared", "lib").values()])
+print(json.dumps([seen, compiled() == before]))
+"""
+    ).json
+    assert result == [[[0, 1, 1, 11, 1], [0, 1, 2, 22, 2]] * 5, True]
+
+
+@pytest.mark.parametrize("stamp", ["now", "ancient", "same"])
+def test_a_failed_build_in_between(parts, stamp):
+    """Its half-made objects must not get into a later build: other.c was compiled, core.c was not."""
+    result = parts.run(
+        HELPERS
+        + """
+stamp = sys.argv[1]
+put("other", 2)
+put("shared", 2)
+edit("core.c", "int files;", "int files = ;")
+try:
+    rehook.reload()
+except rehook.BuildError:
+    pass
+put("other", 1, stamp)
+put("shared", 1, stamp)
+edit("core.c", "int files = ;", "int files;")
+rehook.reload()
+seen = [values()]
+put("header", 3)
+rehook.reload()
+seen.append(values())
+print(json.dumps(seen))
+""",
+        stamp,
+    ).json
+    assert result == [ONE, ONE | {"header": 3}]
+
+
+def test_a_failed_configuration_in_between(parts):
+    result = parts.run(
+        HELPERS
+        + """
+put("defined", 2)
+put("lib", 2)
+edit("CMakeLists.txt", "install(", "message(FATAL_ERROR no)\\ninstall(")
+try:
+    rehook.reload()
+except rehook.BuildError:
+    pass
+put("lib", 1, "ancient")
+put("defined", 1)
+edit("CMakeLists.txt", "message(FATAL_ERROR no)\\n", "")
+rehook.reload()
+put("other", 3)
+rehook.reload()
+print(json.dumps(values()))
+"""
+    ).json
+    assert result == ONE | {"other": 3}
+
+
+def test_the_first_build_fails_half_way(tmp_path):
+    """Objects of the first attempt, whose sources changed since with an old stamp, are not taken."""
+    parts = Project.of_files(tmp_path, "parts", PARTS)
+    parts.edit("core.c", "int files;", "int files = ;")
+    parts.edit("other.c", "return 1;", "return 9;")
+    failed = parts.run("import rehook; rehook.install(projects=[ROOT])\nimport parts", check=False)
+    assert "BuildError" in failed.stderr
+    stamp = parts.path("other.c").stat().st_mtime_ns
+    parts.edit("other.c", "return 9;", "return 1;")
+    os.utime(parts.path("other.c"), ns=(stamp, stamp))
+    parts.edit("core.c", "int files = ;", "int files;")
+    assert parts.run(HELPERS + "print(json.dumps(values()))").json == ONE
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_random_walk(parts, seed):
+    """Any sequence of edits, undos, failures and lying time stamps: always what is saved now."""
+    rng = random.Random(seed)
+    steps = []
+    for _ in range(25):
+        kinds = rng.sample([*EDITS, "broken"], k=rng.choice([1, 1, 2, 3]))
+        steps.append(
+            [
+                [kind, rng.randint(1, 2), rng.choice(["now", "same", "older", "ancient"])]
+                for kind in kinds
+            ]
+        )
+    result = parts.run(
+        HELPERS
+        + """
+state = values()
+broken = False
+for number, step in enumerate(json.loads(sys.argv[1])):
+    for what, new, stamp in step:
+        if what == "broken":
+            edit("core.c", *(("int files = ;", "int files;") if broken else ("int files;", "int files = ;")))
+            broken = not broken
+        else:
+            put(what, new, stamp)
+    wanted = {name: next(n for n in range(1, 10) if text.format(n) in Path(ROOT, file).read_text())
+              for name, (file, text) in TEXTS.items()}
+    wanted["shared"] *= 11
+    try:
+        rehook.reload()
+        if not broken:
+            state = wanted
+    except rehook.BuildError:
+        assert broken, (number, step)
+    assert values(*wanted) == {name: state[name] for name in wanted}, (number, step, values(), state)
+print(json.dumps("fine"))
+""",
+        json.dumps(steps),
+    )
+    assert result.json == "fine"
+
+
+# ------------------------------------------------------------ git
+
+
+@pytest.fixture
+def repository(parts):
+    """`parts` as a git repository with its state committed; a function that runs git in it."""
+    if shutil.which("git") is None:
+        pytest.skip("no git")
+
+    def git(*arguments):
+        identity = ("-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false")
+        done = subprocess.run(
+            ["git", *identity, *arguments], cwd=parts.root, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+    git("init", "-q", "-b", "main")
+    git("add", ".")
+    git("commit", "-q", "-m", "one")
+    parts.git = git
+    return parts
+
+
+GIT = """
+import subprocess
+def git(*arguments):
+    identity = ("-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", *identity, *arguments], cwd=ROOT, check=True, capture_output=True)
+seen = []
+def look():
+    before = compiled()
+    report = rehook.reload()
+    seen.append([values("core", "header", "other"), report.built, report.reused, compiled() == before])
+"""
+
+
+def test_branches(repository):
+    """Switching builds once per branch; afterwards the store serves both."""
+    result = repository.run(
+        HELPERS
+        + GIT
+        + """
+git("checkout", "-q", "-b", "topic")
+put("core", 2); put("header", 2)
+git("commit", "-q", "-a", "-m", "two")
+look()
+for _ in range(2):
+    git("checkout", "-q", "main")
+    look()
+    git("checkout", "-q", "topic")
+    look()
+git("checkout", "-q", "main")
+put("other", 5)
+look()
+print(json.dumps([seen, rehook.status().projects[0]]))
+"""
+    ).json
+    seen, project = result
+    main, topic = {"core": 1, "header": 1, "other": 1}, {"core": 2, "header": 2, "other": 1}
+    assert seen[0] == [topic, 1, 0, False]
+    assert seen[1:5] == [[main, 0, 1, True], [topic, 0, 1, True]] * 2
+    assert seen[5] == [main | {"other": 5}, 1, 0, False]
+    assert project["branch"] == "main"
+    assert project["dirty"]
+    assert len(project["commit"]) >= 10
+
+
+def test_stash(repository):
+    result = repository.run(
+        HELPERS
+        + GIT
+        + """
+put("core", 2); put("header", 2)
+look()
+git("stash", "-q")
+look()
+put("other", 7)
+look()
+git("checkout", "-q", ".")
+git("stash", "pop", "-q")
+look()
+print(json.dumps(seen))
+"""
+    ).json
+    old, new = {"core": 1, "header": 1, "other": 1}, {"core": 2, "header": 2, "other": 1}
+    assert result == [
+        [new, 1, 0, False],
+        [old, 0, 1, True],
+        [old | {"other": 7}, 1, 0, False],
+        [new, 0, 1, True],
+    ]
