@@ -44,9 +44,28 @@ void Session::close() {
   registries_.reset();  // waits for the bridge's compiler to be gone
 }
 
+namespace {
+
+// A folder that somebody named must look like a project; whether CMake can configure it shows later.
+Status check_named_project(FileSystem& fs, const Path& root) {
+  FileStat stat;
+  if (!fs.lookup(root.c_str(), stat) || !stat.is_directory()) {
+    return Error{ErrorCode::invalid, "there is no folder " + root.string() + " (named in projects)",
+                 "name the folder that holds the project's CMakeLists.txt"};
+  }
+  for (const char* file : {"CMakeLists.txt", "pyproject.toml", "setup.py"}) {
+    if (fs.lookup((root / file).c_str(), stat)) return ok_status();
+  }
+  return Error{ErrorCode::invalid, "there is no CMakeLists.txt in " + root.string() + " (named in projects)",
+               "name the folder that holds the project's CMakeLists.txt"};
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Session>> Session::create(SessionOptions options) {
   std::unique_ptr<Session> session(new Session(std::move(options)));
   SessionOptions& set = session->options_;
+  for (const Path& root : set.projects) REHOOK_TRY(check_named_project(*session->fs_, root));
   REHOOK_ASSIGN_OR_RETURN(session->store_, ArtifactStore::open(*session->fs_, set.store_dir));
   session->registries_ = std::make_unique<TypeRegistries>(
       *session->fs_, posix_process_runner(), set.bridge_source, session->store_->root() / "bridges");
