@@ -3,11 +3,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// The contract between rehook and a registry bridge: a small shared library that is compiled, on the
-// user's machine, against the binding library (pybind11) the user's own extension was compiled
-// against, because only that compiler and those headers know the layout of its type registries.
-// Plain C, so that neither side sees the other's C++ types. Every function is called with the GIL held,
-// throws nothing, and runs no Python code besides reference counting.
+// The contract between rehook and a registry bridge: a small shared library that is compiled,
+// on the user's machine, against the binding library (pybind11) the user's own extension was
+// compiled against, because only that compiler and those headers know the layout of its type
+// registries. Plain C, so that neither side sees the other's C++ types. Every function is
+// called with the GIL held, throws nothing, and runs no Python code besides reference counting.
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,10 +25,10 @@ struct RehookBridge {
   uint32_t abi;              // REHOOK_BRIDGE_ABI
   const char* internals_id;  // PYBIND11_INTERNALS_ID of the headers
 
-  // Takes every C++ type, native enum and exception that the libraries in `old` registered out of the
-  // way of their successors: their std::type_info objects get `suffix` appended to their names and the
-  // registry entries move along, so that old code keeps finding old types. Returns a handle, or null
-  // with a message in `error` and nothing changed.
+  // Takes every C++ type, native enum and exception that the libraries in `old` registered out
+  // of the way of their successors: their std::type_info objects get `suffix` appended to their
+  // names and the registry entries move along, so that old code keeps finding old types.
+  // Returns a handle, or null with a message in `error` and nothing changed.
   void* (*retire)(const struct RehookRange* old_libraries, size_t count, const char* suffix,
                   char* error, size_t error_size);
 
@@ -45,7 +45,7 @@ struct RehookBridge {
 };
 
 // The one exported symbol.
-typedef const struct RehookBridge* (*RehookBridgeEntry)(void);
+typedef const struct RehookBridge* (*RehookBridgeEntry)(void);  // NOLINT(modernize-use-using)
 #define REHOOK_BRIDGE_ENTRY "rehook_registry_bridge"
 
 #ifdef __cplusplus

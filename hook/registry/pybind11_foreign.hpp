@@ -54,8 +54,9 @@ class ForeignConversions {
 
   void plan(Internals& internals, const Ownership& ownership, const Ranges& libraries) {
     for (const auto& [type, records] : internals.registered_types_py) {
-      if (records.size() != 1 || records[0]->type != type || ownership.owns(records[0]))
+      if (records.size() != 1 || records[0]->type != type || ownership.owns(records[0])) {
         continue;
+      }
       List& list = records[0]->implicit_conversions;
       if (std::none_of(list.begin(), list.end(), made_in(libraries))) continue;
       List rest = list;

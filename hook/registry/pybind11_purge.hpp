@@ -20,8 +20,9 @@ class Purge {
   Purge(Internals& internals, const RehookRange* fresh, std::size_t count)
       : internals_(internals), libraries_(fresh, count), ownership_(internals, libraries_) {
     std::size_t dying = 0;
-    for (const auto& entry : internals.direct_conversions)
+    for (const auto& entry : internals.direct_conversions) {
       dying += owns_key(entry.first) ? 1 : 0;
+    }
     buried().reserve(buried().size() + dying);
   }
 
@@ -59,8 +60,9 @@ class Purge {
   template <typename Map, typename Unwanted>
   static void erase_if(Map* map, Unwanted unwanted) noexcept {
     if (map == nullptr) return;
-    for (auto at = map->begin(); at != map->end();)
+    for (auto at = map->begin(); at != map->end();) {
       at = unwanted(*at) ? map->erase(at) : std::next(at);
+    }
   }
   template <typename Vector, typename Unwanted>
   static void remove_if(Vector& vector, Unwanted unwanted) noexcept {

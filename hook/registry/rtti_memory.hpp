@@ -22,6 +22,13 @@
 
 namespace rehook_bridge {
 
+// Addresses are numbers here: of mappings, words and symbols. This is where they become
+// pointers.
+template <typename T>
+T* pointer_at(std::uintptr_t address) {
+  return reinterpret_cast<T*>(address);  // NOLINT(performance-no-int-to-ptr)
+}
+
 inline bool contains(const RehookRange& range, std::uintptr_t address) {
   return address >= range.begin && address < range.end;
 }
@@ -96,7 +103,7 @@ class MemoryMap {
   const char* c_string(std::uintptr_t address) const {
     const std::uintptr_t end = readable_until(address, k_longest_name);
     if (end <= address) return nullptr;
-    const char* text = reinterpret_cast<const char*>(address);
+    const char* text = pointer_at<const char>(address);
     return std::memchr(text, '\0', end - address) == nullptr ? nullptr : text;
   }
 
@@ -203,7 +210,7 @@ class WritablePages {
   WritablePages& operator=(const WritablePages&) = delete;
   ~WritablePages() {
     for (const Run& run : runs_) {
-      mprotect(reinterpret_cast<void*>(run.begin), run.end - run.begin, run.protection);
+      mprotect(pointer_at<void>(run.begin), run.end - run.begin, run.protection);
     }
   }
 
@@ -230,7 +237,7 @@ class WritablePages {
     }
     runs_.reserve(wanted.size());
     for (const Run& run : wanted) {
-      if (mprotect(reinterpret_cast<void*>(run.begin), run.end - run.begin,
+      if (mprotect(pointer_at<void>(run.begin), run.end - run.begin,
                    run.protection | PROT_WRITE) != 0) {
         return false;
       }
@@ -249,11 +256,11 @@ class WritablePages {
 
 // One word, whole: threads without the GIL may be comparing type_info names at this moment.
 inline void store_word(std::uintptr_t address, std::uintptr_t value) {
-  __atomic_store_n(reinterpret_cast<std::uintptr_t*>(address), value, __ATOMIC_RELEASE);
+  __atomic_store_n(pointer_at<std::uintptr_t>(address), value, __ATOMIC_RELEASE);
 }
 
 inline std::uintptr_t load_word(std::uintptr_t address) {
-  return __atomic_load_n(reinterpret_cast<const std::uintptr_t*>(address), __ATOMIC_RELAXED);
+  return __atomic_load_n(pointer_at<const std::uintptr_t>(address), __ATOMIC_RELAXED);
 }
 
 }  // namespace rehook_bridge

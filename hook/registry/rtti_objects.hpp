@@ -20,7 +20,7 @@ inline std::uintptr_t name_address(const std::type_info* type) {
   return reinterpret_cast<std::uintptr_t>(type) + sizeof(void*);
 }
 inline const char* raw_name(const std::type_info* type) {
-  return reinterpret_cast<const char*>(load_word(name_address(type)));
+  return pointer_at<const char>(load_word(name_address(type)));
 }
 inline bool compared_by_address(const std::type_info* type) {
   return raw_name(type)[0] == '*';
@@ -30,7 +30,7 @@ inline bool compared_by_address(const std::type_info* type) {
 inline const std::type_info* object_of(const std::type_index& index) {
   static_assert(sizeof(std::type_index) == sizeof(void*), "std::type_index is not a pointer");
   const std::type_info* object = nullptr;
-  std::memcpy(&object, &index, sizeof object);
+  std::memcpy(&object, &index, sizeof index);
   return object;
 }
 
@@ -59,7 +59,7 @@ class TypeObjects {
       for (std::uintptr_t at = first; at + 2 * sizeof(void*) <= part.end; at += sizeof(void*)) {
         if (!is_class(load_word(at)) && load_word(at) != enumeration_) continue;
         if (const char* name = map_.c_string(load_word(at + sizeof(void*)))) {
-          visit(reinterpret_cast<const std::type_info*>(at), name);
+          visit(pointer_at<const std::type_info>(at), name);
         }
       }
     }
@@ -93,7 +93,7 @@ class TypeObjects {
     if (vtable == plain_ || !map_.readable(bases, sizeof(void*))) return false;
     if (vtable == single_) return is_exception(load_word(bases), depth + 1);
     std::uint32_t count = 0;
-    std::memcpy(&count, reinterpret_cast<const void*>(bases + sizeof count), sizeof count);
+    std::memcpy(&count, pointer_at<const void>(bases + sizeof count), sizeof count);
     const std::uintptr_t first = bases + 2 * sizeof count;
     if (count > k_most_bases || !map_.readable(first, count * 2 * sizeof(void*))) return false;
     for (std::uint32_t i = 0; i < count; ++i) {

@@ -37,34 +37,54 @@ class Run:
         return json.loads(lines[-1])
 
 
+class Mailbox:
+    """A pipe with a name: anything may write lines to it, the test reads them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        os.mkfifo(path)
+        self._end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        # With a writer of our own, no other one's leaving looks like the end.
+        self._keep = os.open(path, os.O_WRONLY)
+
+    def read(self, timeout: float = 120) -> str:
+        """Wait for a line, and give it."""
+        poll = select.poll()
+        poll.register(self._end, select.POLLIN)
+        text = b""
+        while not text.endswith(b"\n"):
+            assert poll.poll(timeout * 1000), f"nothing came to {self.path.name}"
+            text += os.read(self._end, 1)
+        return text.decode().strip()
+
+    def close(self) -> None:
+        os.close(self._end)
+        os.close(self._keep)
+
+
 class Gate:
     """Where compilers wait, so that a test can act in the middle of a compilation."""
 
     def __init__(self, started: Path, go: Path) -> None:
+        self._started = Mailbox(started)
         self._go = go
-        for fifo in (started, go):
-            os.mkfifo(fifo)
-        self._started = os.open(started, os.O_RDONLY | os.O_NONBLOCK)
+        os.mkfifo(go)
 
     def wait(self, timeout: float = 120) -> list[int]:
         """Wait for a compiler to arrive; give the numbers of its processes."""
-        poll = select.poll()
-        poll.register(self._started, select.POLLIN)
-        text = ""
-        while not text.endswith("\n"):
-            assert poll.poll(timeout * 1000), "no compiler was started"
-            text += os.read(self._started, 100).decode()
-        return [int(word) for word in text.split()]
+        return [int(word) for word in self._started.read(timeout).split()]
 
     def open(self) -> None:
         """Let the compiler that waits go on; no further one will wait."""
         writer = os.open(self._go, os.O_WRONLY)
-        self._go.unlink()
+        self.remove()
         os.close(writer)
 
     def remove(self) -> None:
         """Let no further compiler wait; for when the waiting one is dead."""
         self._go.unlink()
+        self._started.close()
+        self._started.path.unlink()
 
 
 def wait_until_gone(pids: Sequence[int], timeout: float = 60) -> None:
