@@ -51,8 +51,12 @@ Status check(int fd, const Path& path, Place place) {
     return refuse(path, "it is owned by user " + std::to_string(st.st_uid),
                   "use a folder of your own");
   }
+  // With a user private group (gid == uid, the default of Debian and Fedora, with umask 002), the
+  // group's members are the user alone.
+  mode_t writable_by_others = k_writable_by_others;
+  if (ours && place == Place::above && st.st_gid == st.st_uid) writable_by_others = S_IWOTH;
   const bool sticky = place == Place::above && (st.st_mode & S_ISVTX) != 0;
-  if ((st.st_mode & k_writable_by_others) != 0 && !sticky) {
+  if ((st.st_mode & writable_by_others) != 0 && !sticky) {
     char mode[8];
     std::snprintf(mode, sizeof mode, "%04o", static_cast<unsigned>(st.st_mode & 07777U));
     return refuse(path, std::string("other users may write there (mode ") + mode + ")",

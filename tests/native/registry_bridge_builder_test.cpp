@@ -54,8 +54,9 @@ class RegistryBridge : public testing::Test {
     request_.flags.flags = flags;
     const std::vector<std::string> argv = bridge_command(request_);
     std::string text;
-    for (std::size_t i = 4; argv[i] != "-frtti"; ++i)
+    for (std::size_t i = 4; argv[i] != "-frtti"; ++i) {
       text += (text.empty() ? "" : " ") + argv[i];
+    }
     return text;
   }
 

@@ -64,6 +64,13 @@ TEST_F(SafeDirectoryTest, RefusesAParentThatOthersMayWriteUnlessSticky) {
   EXPECT_TRUE(make_private_directory(make("sticky", 01777) / "store").ok());
 }
 
+TEST_F(SafeDirectoryTest, AcceptsAParentThatTheUsersPrivateGroupMayWrite) {
+  const Path above = make("above", 0775);
+  ASSERT_EQ(::chown(above.c_str(), ::geteuid(), static_cast<gid_t>(::geteuid())), 0)
+      << "this user has no private group";
+  EXPECT_TRUE(make_private_directory(above / "store").ok());
+}
+
 TEST_F(SafeDirectoryTest, RefusesASymbolicLinkAsTheFolder) {
   const Path real = make("real", 0700);
   std::filesystem::create_directory_symlink(real, folder_ / "link");
