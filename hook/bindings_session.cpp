@@ -52,7 +52,8 @@ void add_loader_types(const SessionPtr& session) {
   py::dict extension;
   extension["create_module"] = py::cpp_function([weak](const py::object& /*self*/, const py::object& spec) {
     const SessionPtr alive = weak.lock();
-    Ref module = alive ? alive->create_module(spec.ptr()) : call("_imp", "create_dynamic", {spec.ptr()});
+    Ref module = alive ? value_or_raise(alive->create_module(spec.ptr()), alive->take_cause())
+                       : call("_imp", "create_dynamic", {spec.ptr()});
     if (!module) throw py::error_already_set();
     return object(std::move(module));
   });

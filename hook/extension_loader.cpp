@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace rehook {
@@ -41,6 +42,26 @@ Ref create_extension(PyObject* spec) {
 }
 
 bool exec_extension(PyObject* module) { return static_cast<bool>(call("_imp", "exec_dynamic", {module})); }
+
+Status check_init_symbol(const ElfImage& image, const std::string& module) {
+  const std::string name = module.substr(module.rfind('.') + 1);
+  const bool ascii =
+      std::all_of(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) < 128; });
+  const auto& symbols = image.symbols();
+  const bool found = ascii ? image.defines("PyInit_" + name)
+                           : std::any_of(symbols.begin(), symbols.end(), [](const auto& symbol) {
+                               return symbol.defined && symbol.name.starts_with("PyInitU_");
+                             });
+  if (found) return ok_status();
+  std::string others;
+  for (const std::string& other : image.python_inits()) {
+    others += (others.empty() ? "PyInit_" : ", PyInit_") + other;
+  }
+  return Error{ErrorCode::failed_load,
+               module + " must define PyInit_" + name + " but " +
+                   (others.empty() ? "defines no PyInit_ function" : "defines " + others),
+               "the name in PYBIND11_MODULE (or of the PyInit_ function) must be the module's last part"};
+}
 
 Ref make_file_spec(const std::string& name, const Path& path, PyObject* loader_type) {
   const Ref py_name = from_string(name);

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "hook/interpreter.hpp"
-#include "shadow_store/base/file_system.hpp"
+#include "shadow_store/elf_image.hpp"
 
 namespace rehook {
 
@@ -16,6 +16,10 @@ namespace rehook {
 
 // `_imp.exec_dynamic(module)`: runs the exec slots of multi-phase modules; nothing for single-phase ones.
 [[nodiscard]] bool exec_extension(PyObject* module);
+
+// Whether the library has the entry point that importing it as `module` needs: PyInit_<last part>, or
+// PyInitU_<punycode> for names beyond ASCII (PEP 489). failed_load names what it has instead.
+[[nodiscard]] Status check_init_symbol(const ElfImage& image, const std::string& module);
 
 // importlib's spec_from_file_location(name, path, loader=loader_type(name, path)).
 [[nodiscard]] Ref make_file_spec(const std::string& name, const Path& path, PyObject* loader_type);

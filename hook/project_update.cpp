@@ -742,6 +742,13 @@ Status ProjectUpdate::publish(BuildFolder& folder, const CodeModel& model,
     module.artifact = *artifact;
     REHOOK_ASSIGN_OR_RETURN(const std::string bytes, context_.fs->read(artifact_path(module)));
     REHOOK_ASSIGN_OR_RETURN(module.code, loadable_digest(bytes));
+    if (auto image = ElfImage::parse(bytes)) {
+      // DEBUG_POSTFIX and the like change the file's name, not the module's.
+      const std::size_t dot = module.module.rfind('.') + 1;
+      std::vector<std::string> symbols;
+      for (const std::string& name : image->python_inits()) symbols.push_back("PyInit_" + name);
+      module.module.replace(dot, std::string::npos, match_init(module.module.substr(dot), symbols));
+    }
     module.uses_pybind11 = bytes.find("__pybind11_internals_v") != std::string::npos;
   }
   // The compilers are known only now.

@@ -20,19 +20,6 @@ bool is_import_name(const std::string& name) {
          name == "__builtins__" || name == "__path__" || name == "__cached__";
 }
 
-std::string last_part(const std::string& module) { return module.substr(module.rfind('.') + 1); }
-
-// PyInit_<name>, or PyInitU_<punycode> for names beyond ASCII (PEP 489).
-bool initialises(const ElfImage& image, const std::string& module) {
-  const std::string name = last_part(module);
-  const bool ascii = std::all_of(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) < 128; });
-  if (ascii) return image.defines("PyInit_" + name);
-  const auto& symbols = image.symbols();
-  return std::any_of(symbols.begin(), symbols.end(), [](const ElfImage::DynamicSymbol& symbol) {
-    return symbol.defined && symbol.name.starts_with("PyInitU_");
-  });
-}
-
 std::vector<RehookRange> ranges_of(const std::vector<LoadedLibrary>& libraries) {
   std::vector<RehookRange> ranges;
   for (const LoadedLibrary& library : libraries) {
@@ -79,14 +66,7 @@ Status ReloadTransaction::stage_one(Item& item) {
   item.shadow = std::move(*shadow);
   REHOOK_ASSIGN_OR_RETURN(const std::string bytes, fs_->read(item.shadow));
   REHOOK_ASSIGN_OR_RETURN(const ElfImage image, ElfImage::parse(bytes));
-  if (!initialises(image, extension.name)) {
-    std::string found;
-    for (const std::string& name : image.python_inits()) found += (found.empty() ? "" : ", ") + ("PyInit_" + name);
-    return Error{ErrorCode::failed_load,
-                 extension.name + " must define PyInit_" + last_part(extension.name) + " but " +
-                     (found.empty() ? "defines no PyInit_ function" : "defines " + found),
-                 "the name in PYBIND11_MODULE (or of the PyInit_ function) must be the module's last part"};
-  }
+  REHOOK_TRY(check_init_symbol(image, extension.name));
   if (bytes.find(k_nanobind_id) != std::string::npos) {
     return Error{ErrorCode::unsupported,
                  extension.name + " is made with nanobind, whose type registry rehook cannot retire yet",

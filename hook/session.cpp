@@ -323,13 +323,26 @@ Result<Ref> Session::find_new(Project& project, const std::string& name, PyObjec
 
 // ---- the loader ----
 
-Ref Session::create_module(PyObject* spec) {
+Result<Ref> Session::create_module(PyObject* spec) {
   const std::string name = string_attribute(spec, "name");
+  const std::string origin = string_attribute(spec, "origin");
   const auto known = extensions_.find(name);
-  if (known != extensions_.end() && known->second.current.file.native() == string_attribute(spec, "origin")) {
+  if (known != extensions_.end() && known->second.current.file.native() == origin) {
     return known->second.module;
   }
-  return create_extension(spec);
+  Ref module = create_extension(spec);
+  if (module) return module;
+  SavedError raised = SavedError::take();
+  auto bytes = fs_->read(origin);
+  auto image = bytes ? ElfImage::parse(*bytes) : Result<ElfImage>(bytes.error());
+  if (image) {
+    if (Status checked = check_init_symbol(*image, name); !checked) {
+      cause_ = std::move(raised);
+      return std::move(checked).error();
+    }
+  }
+  std::move(raised).restore();
+  return Ref();
 }
 
 bool Session::exec_module(PyObject* module) {

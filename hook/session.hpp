@@ -71,7 +71,8 @@ class Session final {
   void invalidate_caches();
 
   // Loader callbacks, see extension_loader.hpp.
-  Ref create_module(PyObject* spec);
+  // A null Ref: what the module's own initialisation raised is the current exception.
+  Result<Ref> create_module(PyObject* spec);
   bool exec_module(PyObject* module);
   bool exec_reloaded_package(PyObject* loader, PyObject* module);
 

@@ -6,7 +6,6 @@
 #include <pybind11/detail/internals.h>
 
 #include <cxxabi.h>
-#include <dlfcn.h>
 
 #include <cstdio>
 #include <exception>
@@ -31,16 +30,6 @@ std::string readable_name(const char* name) {
       abi::__cxa_demangle(name[0] == '*' ? name + 1 : name, nullptr, nullptr, &status),
       &std::free);
   return status == 0 && text ? text.get() : name;
-}
-
-// Whether a library that `library` depends on, outside of `libraries`, defines the same class.
-// It throws its own objects of it, which old code must go on catching by name.
-bool shared_with_dependency(const Library& library, const Ranges& libraries, const char* name) {
-  void* handle = dlopen(library.path.c_str(), RTLD_LAZY | RTLD_NOLOAD);
-  if (handle == nullptr) return false;
-  const void* found = dlsym(handle, ("_ZTI" + std::string(name)).c_str());
-  dlclose(handle);
-  return found != nullptr && !libraries.contains(found);
 }
 
 bool made_by_user(const char* name) {
@@ -174,9 +163,13 @@ class Retirement {
         translates |= contains(range, reinterpret_cast<std::uintptr_t>(translator));
       }
       if (!translates) continue;
+      const Dependencies dependencies(libraries[i]);
       objects.for_each(libraries[i], [&](TypeObject object, const char* name) {
         if (!made_by_user(name) || !objects.is_exception(object)) return;
-        if (!shared_with_dependency(libraries[i], libraries_, name)) renames_.add(object);
+        // A dependency that has the class too throws its own: old code must go on catching
+        // those.
+        const void* theirs = dependencies.find("_ZTI" + std::string(name));
+        if (theirs == nullptr || libraries_.contains(theirs)) renames_.add(object);
       });
     }
     for (const Library& library : libraries) {

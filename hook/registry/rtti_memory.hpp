@@ -1,5 +1,6 @@
 #pragma once
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <link.h>
 #include <sys/mman.h>
@@ -201,6 +202,46 @@ inline bool library_at(std::uintptr_t address, Library& found) {
   };
   return dl_iterate_phdr(visit, &search) == 1 && !search.failed;
 }
+
+// The libraries that a loaded library was linked to, and what they export.
+class Dependencies {
+ public:
+  explicit Dependencies(const Library& library) {
+    void* handle = dlopen(library.path.c_str(), RTLD_LAZY | RTLD_NOLOAD);
+    link_map* map = nullptr;
+    if (handle == nullptr || dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0) return;
+    handles_.push_back(handle);
+    std::uintptr_t names = 0;
+    for (const auto* entry = map->l_ld; entry->d_tag != DT_NULL; ++entry) {
+      if (entry->d_tag == DT_STRTAB) names = entry->d_un.d_ptr;
+    }
+    if (names < map->l_addr) names += map->l_addr;  // some machines leave it as in the file
+    for (const auto* entry = map->l_ld; entry->d_tag != DT_NULL; ++entry) {
+      if (entry->d_tag != DT_NEEDED) continue;
+      const char* name = pointer_at<const char>(names + entry->d_un.d_val);
+      handles_.push_back(dlopen(name, RTLD_LAZY | RTLD_NOLOAD));
+    }
+  }
+  Dependencies(const Dependencies&) = delete;
+  Dependencies& operator=(const Dependencies&) = delete;
+  ~Dependencies() {
+    for (void* handle : handles_) {
+      if (handle != nullptr) dlclose(handle);
+    }
+  }
+
+  // The first definition in them or in what they were linked to; not the library's own.
+  const void* find(const std::string& symbol) const {
+    for (std::size_t i = 1; i < handles_.size(); ++i) {
+      const void* found = handles_[i] == nullptr ? nullptr : dlsym(handles_[i], symbol.c_str());
+      if (found != nullptr) return found;
+    }
+    return nullptr;
+  }
+
+ private:
+  std::vector<void*> handles_;  // the library's own first
+};
 
 // Makes the pages around some words writable while it lives.
 class WritablePages {
