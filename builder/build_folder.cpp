@@ -264,9 +264,9 @@ std::uint64_t modules_of_object(const Path& object,
 
 }  // namespace
 
-Result<std::vector<Input>> BuildFolder::collect_inputs(const CodeModel& model,
-                                                       const ProjectDescription& project,
-                                                       const std::vector<ExtensionTarget>& modules) {
+Result<std::vector<Input>> BuildFolder::collect_inputs(
+    const CodeModel& model, const ProjectDescription& project,
+    const std::vector<ExtensionTarget>& modules) {
   InputSet found;
   const auto add = [&](const Path& path, InputKind kind, InputRole role, std::uint64_t mask) {
     if (!is_inside(path) && path != dir_) found.add(path.native(), kind, role, mask);
@@ -281,7 +281,8 @@ Result<std::vector<Input>> BuildFolder::collect_inputs(const CodeModel& model,
         if (source.generated) continue;
         add(source.path, InputKind::file, InputRole::compile, mask);
         if (source.compiled && source.path.native().starts_with(below_root)) {
-          add(source.path.parent_path(), InputKind::directory, InputRole::configure, k_every_module);
+          add(source.path.parent_path(), InputKind::directory, InputRole::configure,
+              k_every_module);
         }
       }
     }
@@ -300,7 +301,8 @@ Result<std::vector<Input>> BuildFolder::collect_inputs(const CodeModel& model,
     add(input, InputKind::file, InputRole::compile, k_every_module);
   }
   for (const std::vector<Path>* read : {&model.cmake_inputs, &project.inputs}) {
-    for (const Path& input : *read) add(input, InputKind::file, InputRole::configure, k_every_module);
+    for (const Path& input : *read)
+      add(input, InputKind::file, InputRole::configure, k_every_module);
   }
   for (const Path& dir : model.glob_dirs) {
     add(dir, InputKind::directory, InputRole::configure, k_every_module);

@@ -23,7 +23,7 @@ struct ProjectDescription {
       cmake_args;         // "-DNAME=VALUE", …; "@BUILD@" stands for the build folder
   std::string generator;  // "" picks Ninja
   std::string build_type;
-  Path build_dir;                       // the project's own choice, or empty
+  Path build_dir;  // the project's own choice, or empty
   std::vector<std::pair<std::string, std::optional<std::string>>> environment;
   std::vector<std::string> targets;  // build these instead of all extension targets
   ModuleNaming naming;

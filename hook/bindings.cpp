@@ -7,14 +7,17 @@ namespace py = pybind11;
 PYBIND11_MODULE(_core, m) {
   m.doc() = "The compiled part of rehook; see the package rehook for what is public.";
   m.attr("version") = REHOOK_VERSION;
-  m.def("versions", [] {
-    py::dict versions;
-    versions["rehook"] = REHOOK_VERSION;
-    versions["libgit2"] = REHOOK_LIBGIT2_VERSION;
-    versions["xxHash"] = REHOOK_XXHASH_VERSION;
-    versions["pybind11"] = PYBIND11_TOSTRING(PYBIND11_VERSION_MAJOR) "." PYBIND11_TOSTRING(
-        PYBIND11_VERSION_MINOR) "." PYBIND11_TOSTRING(PYBIND11_VERSION_PATCH);
-    return versions;
-  }, "Versions of what the compiled part was built with.");
+  m.def(
+      "versions",
+      [] {
+        py::dict versions;
+        versions["rehook"] = REHOOK_VERSION;
+        versions["libgit2"] = REHOOK_LIBGIT2_VERSION;
+        versions["xxHash"] = REHOOK_XXHASH_VERSION;
+        versions["pybind11"] = PYBIND11_TOSTRING(PYBIND11_VERSION_MAJOR) "." PYBIND11_TOSTRING(
+            PYBIND11_VERSION_MINOR) "." PYBIND11_TOSTRING(PYBIND11_VERSION_PATCH);
+        return versions;
+      },
+      "Versions of what the compiled part was built with.");
   rehook::bind_session(m);
 }

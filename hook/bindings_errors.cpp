@@ -11,14 +11,18 @@ const char* kind_of(ErrorCode code) {
   switch (code) {
     case ErrorCode::failed_build:
     case ErrorCode::busy:
-    case ErrorCode::not_found: return "build";
+    case ErrorCode::not_found:
+      return "build";
     case ErrorCode::failed_load:
     case ErrorCode::unsupported:
-    case ErrorCode::canceled: return "reload";
+    case ErrorCode::canceled:
+      return "reload";
     case ErrorCode::io:
     case ErrorCode::corrupt:
-    case ErrorCode::unsafe: return "store";
-    case ErrorCode::invalid: return "config";
+    case ErrorCode::unsafe:
+      return "store";
+    case ErrorCode::invalid:
+      return "config";
   }
   return "rehook";
 }
@@ -49,10 +53,12 @@ void raise_error(const Error& error, SavedError cause) {
     std::move(cause).restore();
     throw py::error_already_set();
   }
-  const bool is_reload = error.code == ErrorCode::unsafe && static_cast<bool>(error.hint.find("restart") != std::string::npos);
+  const bool is_reload = error.code == ErrorCode::unsafe &&
+                         static_cast<bool>(error.hint.find("restart") != std::string::npos);
   const py::object make = py::module_::import("rehook.errors").attr("make");
-  py::object exception = make(is_reload ? "reload" : kind_of(error.code), text(error.message), text(error.hint), "",
-                              text(error.detail), diagnostics_of(error.detail));
+  py::object exception =
+      make(is_reload ? "reload" : kind_of(error.code), text(error.message), text(error.hint),
+           "", text(error.detail), diagnostics_of(error.detail));
   if (cause) {
     Ref value = Ref::borrow(cause.value());
     PyException_SetCause(exception.ptr(), value.release());  // steals

@@ -6,9 +6,10 @@
 
 namespace rehook {
 
-// Raises the Python exception for a failed Result, made by rehook.errors.make(); `cause` becomes its
-// __cause__. KeyboardInterrupt and ConfigError causes are raised as themselves. The only way from an
-// Error to a Python exception.
+// Raises the Python exception for a failed Result, made by rehook.errors.make(); `cause`
+// becomes its
+// __cause__. KeyboardInterrupt and ConfigError causes are raised as themselves. The only way
+// from an Error to a Python exception.
 [[noreturn]] void raise_error(const Error& error, SavedError cause);
 
 template <typename T>

@@ -21,13 +21,17 @@ struct ModuleFinder {
   SessionPtr session;
 };
 
-Ref ref(const py::handle& object) { return Ref::borrow(object.ptr()); }
+Ref ref(const py::handle& object) {
+  return Ref::borrow(object.ptr());
+}
 py::object object(Ref value) {
   if (!value) return py::none();
   return py::reinterpret_steal<py::object>(value.release());
 }
 
-std::string string_of(const py::handle& value) { return to_string(value.ptr()); }
+std::string string_of(const py::handle& value) {
+  return to_string(value.ptr());
+}
 
 std::vector<std::string> strings_of(const py::handle& value) {
   std::vector<std::string> out;
@@ -50,27 +54,33 @@ py::object make_loader_type(const char* name, const char* base, const py::dict& 
 void add_loader_types(const SessionPtr& session) {
   const std::weak_ptr<Session> weak = session;
   py::dict extension;
-  extension["create_module"] = py::cpp_function([weak](const py::object& /*self*/, const py::object& spec) {
-    const SessionPtr alive = weak.lock();
-    Ref module = alive ? value_or_raise(alive->create_module(spec.ptr()), alive->take_cause())
-                       : call("_imp", "create_dynamic", {spec.ptr()});
-    if (!module) throw py::error_already_set();
-    return object(std::move(module));
-  });
-  extension["exec_module"] = py::cpp_function([weak](const py::object& /*self*/, const py::object& module) {
-    const SessionPtr alive = weak.lock();
-    const bool done = alive ? alive->exec_module(module.ptr())
-                            : static_cast<bool>(call("_imp", "exec_dynamic", {module.ptr()}));
-    if (!done) throw py::error_already_set();
-  });
+  extension["create_module"] =
+      py::cpp_function([weak](const py::object& /*self*/, const py::object& spec) {
+        const SessionPtr alive = weak.lock();
+        Ref module = alive
+                         ? value_or_raise(alive->create_module(spec.ptr()), alive->take_cause())
+                         : call("_imp", "create_dynamic", {spec.ptr()});
+        if (!module) throw py::error_already_set();
+        return object(std::move(module));
+      });
+  extension["exec_module"] =
+      py::cpp_function([weak](const py::object& /*self*/, const py::object& module) {
+        const SessionPtr alive = weak.lock();
+        const bool done = alive
+                              ? alive->exec_module(module.ptr())
+                              : static_cast<bool>(call("_imp", "exec_dynamic", {module.ptr()}));
+        if (!done) throw py::error_already_set();
+      });
   py::dict package;
-  package["exec_module"] = py::cpp_function([weak](const py::object& self, const py::object& module) {
-    const SessionPtr alive = weak.lock();
-    const bool done = alive && alive->exec_reloaded_package(self.ptr(), module.ptr());
-    if (!done && PyErr_Occurred() != nullptr) throw py::error_already_set();
-  });
-  session->set_loader_types(ref(make_loader_type("ExtensionLoader", "ExtensionFileLoader", extension)),
-                            ref(make_loader_type("PackageLoader", "SourceFileLoader", package)));
+  package["exec_module"] =
+      py::cpp_function([weak](const py::object& self, const py::object& module) {
+        const SessionPtr alive = weak.lock();
+        const bool done = alive && alive->exec_reloaded_package(self.ptr(), module.ptr());
+        if (!done && PyErr_Occurred() != nullptr) throw py::error_already_set();
+      });
+  session->set_loader_types(
+      ref(make_loader_type("ExtensionLoader", "ExtensionFileLoader", extension)),
+      ref(make_loader_type("PackageLoader", "SourceFileLoader", package)));
 }
 
 SessionPtr make_session(const py::dict& given) {
@@ -83,27 +93,32 @@ SessionPtr make_session(const py::dict& given) {
     return value.is_none() ? otherwise : value.cast<bool>();
   };
   options.store_dir = string_of(option("store_dir"));
-  for (const std::string& root : strings_of(option("projects"))) options.projects.emplace_back(root);
+  for (const std::string& root : strings_of(option("projects")))
+    options.projects.emplace_back(root);
   if (const py::object settings = option("settings"); !settings.is_none()) {
     const auto setting = [&](const char* name) -> py::object {
       return settings.attr("get")(name, py::none());
     };
     options.exclude = strings_of(setting("exclude"));
     options.targets = strings_of(setting("targets"));
-    if (const py::object dir = setting("build-dir"); !dir.is_none()) options.build_dir = string_of(dir);
+    if (const py::object dir = setting("build-dir"); !dir.is_none())
+      options.build_dir = string_of(dir);
   }
   options.settings_key = string_of(option("settings_key"));
   options.enable_reloading = flag("enable_reloading", true);
-  options.enable_project_importer = flag("enable_project_importer", true) && std::getenv("REHOOK_BUILDING") == nullptr;
+  options.enable_project_importer =
+      flag("enable_project_importer", true) && std::getenv("REHOOK_BUILDING") == nullptr;
   options.force_rebuild = flag("force_rebuild", false);
   if (const py::object seconds = option("lock_timeout"); !seconds.is_none()) {
-    options.lock_timeout = std::chrono::milliseconds(static_cast<long>(seconds.cast<double>() * 1000));
+    options.lock_timeout =
+        std::chrono::milliseconds(static_cast<long>(seconds.cast<double>() * 1000));
   }
   options.bridge_source = Path(string_of(option("bridge_dir"))) / "pybind11_bridge.cpp";
   options.describe_project = ref(option("describe_project"));
   options.on_progress = ref(option("on_progress"));
   options.log = ref(option("log"));
-  if (const std::string trace = string_of(option("trace_file")); !trace.empty()) Trace::set_file(trace);
+  if (const std::string trace = string_of(option("trace_file")); !trace.empty())
+    Trace::set_file(trace);
   SessionPtr session = value_or_raise(Session::create(std::move(options)), {});
   add_loader_types(session);
   return session;
@@ -189,21 +204,25 @@ py::dict status(Session& session) {
   for (Project* project : session.projects().all()) {
     projects.append(describe_project_state(session, *project));
     const auto products = project->update->products();
-    const auto changed = session.without_gil([&] { return project->update->modified_modules(); });
+    const auto changed =
+        session.without_gil([&] { return project->update->modified_modules(); });
     for (const BuiltModule& built : products ? products->modules : std::vector<BuiltModule>()) {
       const auto loaded = session.extensions().find(built.module);
       const bool is_loaded = loaded != session.extensions().end();
       const auto why = session.stale().why(built.module);
-      const bool is_changed = std::find(changed.begin(), changed.end(), built.module) != changed.end();
+      const bool is_changed =
+          std::find(changed.begin(), changed.end(), built.module) != changed.end();
       py::dict item;
       item["name"] = text(built.module);
       item["project"] = text(project->root.native());
       item["generation"] = is_loaded ? loaded->second.current.number : 0;
-      item["file"] = text(is_loaded ? loaded->second.current.file.native() : project->update->artifact_path(built).native());
+      item["file"] = text(is_loaded ? loaded->second.current.file.native()
+                                    : project->update->artifact_path(built).native());
       item["loaded"] = is_loaded;
       item["stale"] = why.has_value();
       item["error"] = why ? py::object(text(*why)) : py::object(py::none());
-      item["running_equals_saved"] = is_loaded && !is_changed && loaded->second.current.code == built.code;
+      item["running_equals_saved"] =
+          is_loaded && !is_changed && loaded->second.current.code == built.code;
       modules.append(item);
     }
   }
@@ -216,9 +235,10 @@ py::dict status(Session& session) {
 py::dict explain(Session& session, const std::string& module) {
   Project* project = session.project_of(module);
   if (project == nullptr) {
-    raise_error({ErrorCode::invalid, module + " does not belong to a CMake project that rehook knows",
-                 "name the project's folder: rehook.install(projects=[\"path/to/project\"])"},
-                {});
+    raise_error(
+        {ErrorCode::invalid, module + " does not belong to a CMake project that rehook knows",
+         "name the project's folder: rehook.install(projects=[\"path/to/project\"])"},
+        {});
   }
   const Freshness freshness = session.without_gil([&] { return project->update->peek(); });
   const auto differences = session.without_gil([&] { return project->update->differences(); });
@@ -228,7 +248,8 @@ py::dict explain(Session& session, const std::string& module) {
   out["project"] = text(project->root.native());
   const auto* rebuild = std::get_if<Rebuild>(&freshness);
   out["decision"] = rebuild == nullptr ? "up-to-date" : "rebuild";
-  out["reason"] = text(rebuild == nullptr ? "no input changed since the last build" : rebuild->reason);
+  out["reason"] =
+      text(rebuild == nullptr ? "no input changed since the last build" : rebuild->reason);
   out["inputs"] = session.without_gil([&] { return project->update->input_count(); });
   out["target"] = "";
   out["artifact"] = "";
@@ -269,7 +290,8 @@ py::list errors(Session& session) {
 
 py::list generations(const Session& session) {
   py::list list;
-  const auto add = [&](const LoadedExtension& extension, const Generation& generation, bool is_current) {
+  const auto add = [&](const LoadedExtension& extension, const Generation& generation,
+                       bool is_current) {
     py::dict item;
     item["module"] = text(extension.name);
     item["generation"] = generation.number;
@@ -289,7 +311,8 @@ py::list generations(const Session& session) {
 py::list build(Session& session, const std::vector<std::string>& targets, bool force) {
   auto outcomes = session.build(targets, force ? Force::yes : Force::no);
   py::list list;
-  for (const auto& [root, outcome] : value_or_raise(std::move(outcomes), session.take_cause())) {
+  for (const auto& [root, outcome] :
+       value_or_raise(std::move(outcomes), session.take_cause())) {
     static constexpr const char* k_names[] = {"up-to-date", "reused", "built"};
     py::dict item;
     item["project"] = text(root.native());
@@ -298,7 +321,8 @@ py::list build(Session& session, const std::vector<std::string>& targets, bool f
     item["seconds"] = outcome.decide_seconds + outcome.build_seconds;
     py::list modules;
     const auto products = session.projects().add(root, ProjectOrigin::named).update->products();
-    for (const BuiltModule& module : products ? products->modules : std::vector<BuiltModule>()) {
+    for (const BuiltModule& module :
+         products ? products->modules : std::vector<BuiltModule>()) {
       modules.append(text(module.module));
     }
     item["modules"] = modules;
@@ -313,42 +337,52 @@ void bind_session(py::module_& m) {
   py::class_<ModuleFinder>(m, "ModuleFinder", "The entry of sys.meta_path.")
       .def(
           "find_spec",
-          [](ModuleFinder& finder, const py::object& name, const py::object& path, const py::object& target) {
+          [](ModuleFinder& finder, const py::object& name, const py::object& path,
+             const py::object& target) {
             Session& session = *finder.session;
             auto spec = session.find_spec(string_of(name), path.ptr(), target.ptr());
             return object(value_or_raise(std::move(spec), session.take_cause()));
           },
           py::arg("fullname"), py::arg("path") = py::none(), py::arg("target") = py::none(),
           "importlib.abc.MetaPathFinder.find_spec; raises BuildError and ReloadError.")
-      .def("invalidate_caches", [](ModuleFinder& finder) { finder.session->invalidate_caches(); });
+      .def("invalidate_caches",
+           [](ModuleFinder& finder) { finder.session->invalidate_caches(); });
 
   const auto report = [](Session& session, Result<ReloadSummary> summary) {
     return describe(value_or_raise(std::move(summary), session.take_cause()));
   };
   py::class_<Session, SessionPtr>(m, "Session", py::dynamic_attr(), "One installed rehook.")
       .def(py::init(&make_session), py::arg("options"))
-      .def_property_readonly("finder",
-                             [](const py::object& self) {
-                               // One finder object per session, so that `in sys.meta_path` means identity.
-                               const py::object known = py::getattr(self, "_finder", py::none());
-                               if (!known.is_none()) return known;
-                               py::object finder = py::cast(ModuleFinder{self.cast<SessionPtr>()});
-                               self.attr("_finder") = finder;
-                               return finder;
-                             })
+      .def_property_readonly(
+          "finder",
+          [](const py::object& self) {
+            // One finder object per session, so that `in sys.meta_path` means identity.
+            const py::object known = py::getattr(self, "_finder", py::none());
+            if (!known.is_none()) return known;
+            py::object finder = py::cast(ModuleFinder{self.cast<SessionPtr>()});
+            self.attr("_finder") = finder;
+            return finder;
+          })
       .def("reload",
            [report](Session& session, const std::vector<std::string>& names) {
              return report(session, session.reload(names, Retry::when_changed));
            })
-      .def("retry", [report](Session& session) { return report(session, session.reload({}, Retry::always)); })
-      .def("modified", [](Session& session, const py::object& path) { return session.modified(string_of(path)); })
+      .def("retry",
+           [report](Session& session) {
+             return report(session, session.reload({}, Retry::always));
+           })
+      .def("modified", [](Session& session,
+                          const py::object& path) { return session.modified(string_of(path)); })
       .def("status", &status)
       .def("explain", &explain)
       .def("errors", &errors)
       .def("generations", &generations)
       .def("build", &build, py::arg("targets"), py::arg("force") = false)
       .def("is_reloading", &Session::is_reloading)
-      .def("set_progress", [](Session& session, const py::object& callback) { session.set_progress(ref(callback)); })
+      .def("set_progress",
+           [](Session& session, const py::object& callback) {
+             session.set_progress(ref(callback));
+           })
       .def("close", &Session::close);
 }
 

@@ -41,17 +41,20 @@ Ref create_extension(PyObject* spec) {
   return call("_imp", "create_dynamic", {spec});
 }
 
-bool exec_extension(PyObject* module) { return static_cast<bool>(call("_imp", "exec_dynamic", {module})); }
+bool exec_extension(PyObject* module) {
+  return static_cast<bool>(call("_imp", "exec_dynamic", {module}));
+}
 
 Status check_init_symbol(const ElfImage& image, const std::string& module) {
   const std::string name = module.substr(module.rfind('.') + 1);
-  const bool ascii =
-      std::all_of(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) < 128; });
+  const bool ascii = std::all_of(name.begin(), name.end(),
+                                 [](char c) { return static_cast<unsigned char>(c) < 128; });
   const auto& symbols = image.symbols();
-  const bool found = ascii ? image.defines("PyInit_" + name)
-                           : std::any_of(symbols.begin(), symbols.end(), [](const auto& symbol) {
-                               return symbol.defined && symbol.name.starts_with("PyInitU_");
-                             });
+  const bool found = ascii
+                         ? image.defines("PyInit_" + name)
+                         : std::any_of(symbols.begin(), symbols.end(), [](const auto& symbol) {
+                             return symbol.defined && symbol.name.starts_with("PyInitU_");
+                           });
   if (found) return ok_status();
   std::string others;
   for (const std::string& other : image.python_inits()) {
@@ -60,17 +63,20 @@ Status check_init_symbol(const ElfImage& image, const std::string& module) {
   return Error{ErrorCode::failed_load,
                module + " must define PyInit_" + name + " but " +
                    (others.empty() ? "defines no PyInit_ function" : "defines " + others),
-               "the name in PYBIND11_MODULE (or of the PyInit_ function) must be the module's last part"};
+               "the name in PYBIND11_MODULE (or of the PyInit_ function) must be the module's "
+               "last part"};
 }
 
 Ref make_file_spec(const std::string& name, const Path& path, PyObject* loader_type) {
   const Ref py_name = from_string(name);
   const Ref py_path = from_string(path.native());
-  const Ref loader = Ref::steal(PyObject_CallFunctionObjArgs(loader_type, py_name.get(), py_path.get(), nullptr));
+  const Ref loader = Ref::steal(
+      PyObject_CallFunctionObjArgs(loader_type, py_name.get(), py_path.get(), nullptr));
   if (!loader) return {};
   const Ref bootstrap = Ref::steal(PyImport_ImportModule("_frozen_importlib_external"));
   if (!bootstrap) return {};
-  const Ref maker = Ref::steal(PyObject_GetAttrString(bootstrap.get(), "spec_from_file_location"));
+  const Ref maker =
+      Ref::steal(PyObject_GetAttrString(bootstrap.get(), "spec_from_file_location"));
   const Ref arguments = Ref::steal(PyTuple_Pack(2, py_name.get(), py_path.get()));
   const Ref keywords = Ref::steal(PyDict_New());
   if (!maker || !arguments || !keywords ||
@@ -87,7 +93,8 @@ Ref load_extension(PyObject* spec) {
   // Other threads that import this name meanwhile wait for the module's import lock.
   PyObject_SetAttrString(spec, "_initializing", Py_True);
   PyObject* modules = PyImport_GetModuleDict();
-  const bool loaded = PyObject_SetItem(modules, name.get(), module.get()) == 0 && exec_extension(module.get());
+  const bool loaded =
+      PyObject_SetItem(modules, name.get(), module.get()) == 0 && exec_extension(module.get());
   SavedError pending = SavedError::take();
   PyObject_SetAttrString(spec, "_initializing", Py_False);
   PyErr_Clear();
@@ -100,8 +107,10 @@ Ref load_extension(PyObject* spec) {
 
 bool share_namespace(PyObject* hidden, PyObject* dict) {
   if (!PyModule_CheckExact(hidden) && !PyModule_Check(hidden)) return false;
-  // struct PyModuleObject { PyObject_HEAD  PyObject *md_dict; … } (Include/internal/pycore_moduleobject.h).
-  auto* const slot = reinterpret_cast<PyObject**>(reinterpret_cast<char*>(hidden) + sizeof(PyObject));
+  // struct PyModuleObject { PyObject_HEAD  PyObject *md_dict; … }
+  // (Include/internal/pycore_moduleobject.h).
+  auto* const slot =
+      reinterpret_cast<PyObject**>(reinterpret_cast<char*>(hidden) + sizeof(PyObject));
   PyObject* const before = PyModule_GetDict(hidden);
   if (*slot != before) return false;
   if (before == dict) return true;

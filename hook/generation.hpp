@@ -21,8 +21,8 @@ struct Generation {
 // An extension module that rehook serves and that is in sys.modules.
 struct LoadedExtension {
   std::string name;
-  Path project;                 // root
-  Ref module;                   // the module object everybody holds; the same for all generations
+  Path project;  // root
+  Ref module;    // the module object everybody holds; the same for all generations
   std::set<std::string> names;  // what its own initialisation defined
   bool names_known = false;
   Generation current;

@@ -40,12 +40,13 @@ std::string to_string(PyObject* text) {
     PyErr_Clear();
     return "";
   }
-  return {PyBytes_AS_STRING(bytes.get()), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.get()))};
+  return {PyBytes_AS_STRING(bytes.get()),
+          static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.get()))};
 }
 
 Ref from_string(std::string_view text) {
-  return Ref::steal(
-      PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "surrogateescape"));
+  return Ref::steal(PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()),
+                                         "surrogateescape"));
 }
 
 std::string string_attribute(PyObject* object, const char* name) {
@@ -59,7 +60,9 @@ Ref optional_attribute(PyObject* object, const char* name) {
   return value;
 }
 
-Ref sys_modules() { return Ref::borrow(PyImport_GetModuleDict()); }
+Ref sys_modules() {
+  return Ref::borrow(PyImport_GetModuleDict());
+}
 
 Ref loaded_module(const std::string& name) {
   const Ref key = from_string(name);

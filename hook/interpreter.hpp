@@ -93,10 +93,12 @@ class SavedError final {
 [[nodiscard]] Ref loaded_module(const std::string& name);
 [[nodiscard]] Ref sys_modules();
 // Calls module.function(*arguments); an Error of `code` with the exception's text on failure.
-[[nodiscard]] Ref call(const char* module, const char* function, std::initializer_list<PyObject*> arguments);
+[[nodiscard]] Ref call(const char* module, const char* function,
+                       std::initializer_list<PyObject*> arguments);
 
-// The import system's lock of one module name (importlib._bootstrap._ModuleLock), held for a scope, so
-// that other threads' imports of that name wait for us instead of seeing a half-made module.
+// The import system's lock of one module name (importlib._bootstrap._ModuleLock), held for a
+// scope, so that other threads' imports of that name wait for us instead of seeing a half-made
+// module.
 class ImportLock final {
  public:
   ImportLock() = default;

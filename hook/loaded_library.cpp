@@ -22,7 +22,8 @@ int visit(dl_phdr_info* info, size_t /*size*/, void* data) {
   if (name.empty()) return 0;
   if (name != search.given) {
     // Loaded through another spelling of the path?
-    if (name.substr(name.rfind('/') + 1) != search.given.substr(search.given.rfind('/') + 1)) return 0;
+    if (name.substr(name.rfind('/') + 1) != search.given.substr(search.given.rfind('/') + 1))
+      return 0;
     std::error_code ignored;
     if (std::filesystem::canonical(name, ignored).native() != search.resolved) return 0;
   }
@@ -42,7 +43,8 @@ int visit(dl_phdr_info* info, size_t /*size*/, void* data) {
 
 std::optional<LoadedLibrary> find_loaded_library(const Path& path) {
   std::error_code ignored;
-  Search search{path.native(), std::filesystem::canonical(path, ignored).native(), std::nullopt};
+  Search search{path.native(), std::filesystem::canonical(path, ignored).native(),
+                std::nullopt};
   dl_iterate_phdr(&visit, &search);
   return search.found;
 }
@@ -51,8 +53,9 @@ Result<void*> load_library(const Path& path) {
   void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle != nullptr) return handle;
   const char* text = dlerror();
-  return Error{ErrorCode::failed_load, text == nullptr ? "dlopen failed" : text,
-               "the module's libraries or symbols are missing; the previous build is untouched"};
+  return Error{
+      ErrorCode::failed_load, text == nullptr ? "dlopen failed" : text,
+      "the module's libraries or symbols are missing; the previous build is untouched"};
 }
 
 }  // namespace rehook

@@ -16,8 +16,9 @@ struct LoadedLibrary {
 // Source: dl_iterate_phdr(3).
 [[nodiscard]] std::optional<LoadedLibrary> find_loaded_library(const Path& path);
 
-// Loads a library for good with RTLD_NOW | RTLD_LOCAL (never closed). failed_load carries dlerror(3):
-// undefined symbols and missing libraries show here, before any Python state is touched.
+// Loads a library for good with RTLD_NOW | RTLD_LOCAL (never closed). failed_load carries
+// dlerror(3): undefined symbols and missing libraries show here, before any Python state is
+// touched.
 [[nodiscard]] Result<void*> load_library(const Path& path);
 
 }  // namespace rehook

@@ -8,7 +8,9 @@ PyObject* item(const Ref& dict, const char* key) {
   return value == Py_None ? nullptr : value;
 }
 
-std::string text(const Ref& dict, const char* key) { return to_string(item(dict, key)); }
+std::string text(const Ref& dict, const char* key) {
+  return to_string(item(dict, key));
+}
 
 std::vector<std::string> texts(const Ref& dict, const char* key) {
   std::vector<std::string> out;
@@ -32,7 +34,8 @@ void pairs(const Ref& dict, const char* key, Each each) {
 
 }  // namespace
 
-Result<ProjectDescription> describe_in_python(PyObject* function, const Path& root, SavedError& cause) {
+Result<ProjectDescription> describe_in_python(PyObject* function, const Path& root,
+                                              SavedError& cause) {
   const Ref argument = from_string(root.native());
   const Ref dict = Ref::steal(PyObject_CallOneArg(function, argument.get()));
   if (!dict || !PyDict_Check(dict.get())) {
@@ -40,7 +43,8 @@ Result<ProjectDescription> describe_in_python(PyObject* function, const Path& ro
     const std::string kind = cause ? Py_TYPE(cause.value())->tp_name : "";
     const bool is_config = kind.find("ConfigError") != std::string::npos;
     std::string message = string_attribute(cause.value(), "message");
-    if (message.empty()) message = "the project " + root.string() + " could not be described: " + cause.text();
+    if (message.empty())
+      message = "the project " + root.string() + " could not be described: " + cause.text();
     return Error{is_config ? ErrorCode::invalid : ErrorCode::failed_build, message,
                  string_attribute(cause.value(), "hint")};
   }
@@ -52,20 +56,25 @@ Result<ProjectDescription> describe_in_python(PyObject* function, const Path& ro
   project.generator = text(dict, "generator");
   project.build_type = text(dict, "build_type");
   pairs(dict, "env", [&](const std::string& name, PyObject* value) {
-    project.environment.emplace_back(name, value == Py_None ? std::nullopt : std::optional(to_string(value)));
+    project.environment.emplace_back(
+        name, value == Py_None ? std::nullopt : std::optional(to_string(value)));
   });
   project.targets = texts(dict, "targets");
   project.naming.extension_suffixes = texts(dict, "suffixes");
   project.naming.install_dir = text(dict, "install_dir");
-  pairs(dict, "packages", [&](const std::string& name, PyObject* value) { project.naming.packages[name] = to_string(value); });
+  pairs(dict, "packages", [&](const std::string& name, PyObject* value) {
+    project.naming.packages[name] = to_string(value);
+  });
   pairs(dict, "installed", [&](const std::string& name, PyObject* value) {
     project.naming.installed[name] = Path(to_string(value)).filename().string();
   });
-  // Names that setup.py gives its extensions tell the package part as well as an installed file does.
+  // Names that setup.py gives its extensions tell the package part as well as an installed file
+  // does.
   for (const std::string& module : texts(dict, "extension_modules")) {
     const auto& suffixes = project.naming.extension_suffixes;
     const std::string last = module.substr(module.rfind('.') + 1);
-    project.naming.installed.try_emplace(module, last + (suffixes.empty() ? ".so" : suffixes.front()));
+    project.naming.installed.try_emplace(module,
+                                         last + (suffixes.empty() ? ".so" : suffixes.front()));
   }
   project.build_dir = text(dict, "build_dir");
   for (const std::string& input : texts(dict, "inputs")) project.inputs.emplace_back(input);

@@ -29,7 +29,8 @@ bool is_site_folder(const Path& path) {
 std::string percent_decoded(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size() && std::isxdigit(static_cast<unsigned char>(text[i + 1])) != 0 &&
+    if (text[i] == '%' && i + 2 < text.size() &&
+        std::isxdigit(static_cast<unsigned char>(text[i + 1])) != 0 &&
         std::isxdigit(static_cast<unsigned char>(text[i + 2])) != 0) {
       out += static_cast<char>(std::stoi(std::string(text.substr(i + 1, 2)), nullptr, 16));
       i += 2;
@@ -52,10 +53,13 @@ Path editable_root(const std::string& direct_url) {
   return percent_decoded(std::string_view(direct_url).substr(start, end - start));
 }
 
-bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
+bool is_word(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
+}
 
 bool has_word(const std::string& text, const std::string& word) {
-  for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) {
+  for (std::size_t at = text.find(word); at != std::string::npos;
+       at = text.find(word, at + 1)) {
     const bool starts = at == 0 || !is_word(text[at - 1]);
     const std::size_t end = at + word.size();
     if (starts && (end == text.size() || !is_word(text[end]))) return true;
@@ -63,14 +67,17 @@ bool has_word(const std::string& text, const std::string& word) {
   return false;
 }
 
-// Whether CMake code makes a target of that name: `…add_module(name`, `…add_library(name`, or names
-// its output so: `OUTPUT_NAME name`.
+// Whether CMake code makes a target of that name: `…add_module(name`, `…add_library(name`, or
+// names its output so: `OUTPUT_NAME name`.
 bool makes_target(const std::string& cmake, const std::string& name) {
-  for (std::size_t at = cmake.find(name); at != std::string::npos; at = cmake.find(name, at + 1)) {
+  for (std::size_t at = cmake.find(name); at != std::string::npos;
+       at = cmake.find(name, at + 1)) {
     const std::size_t end = at + name.size();
-    if ((at > 0 && is_word(cmake[at - 1])) || (end < cmake.size() && is_word(cmake[end]))) continue;
+    if ((at > 0 && is_word(cmake[at - 1])) || (end < cmake.size() && is_word(cmake[end])))
+      continue;
     std::string before = cmake.substr(at < 200 ? 0 : at - 200, at < 200 ? at : 200);
-    while (!before.empty() && (std::isspace(static_cast<unsigned char>(before.back())) != 0 || before.back() == '"')) {
+    while (!before.empty() && (std::isspace(static_cast<unsigned char>(before.back())) != 0 ||
+                               before.back() == '"')) {
       before.pop_back();
     }
     if (before.ends_with("OUTPUT_NAME")) return true;
@@ -87,9 +94,12 @@ bool makes_target(const std::string& cmake, const std::string& name) {
 
 const char* origin_name(ProjectOrigin origin) {
   switch (origin) {
-    case ProjectOrigin::named: return "explicit";
-    case ProjectOrigin::editable: return "editable";
-    case ProjectOrigin::search_path: return "sys.path";
+    case ProjectOrigin::named:
+      return "explicit";
+    case ProjectOrigin::editable:
+      return "editable";
+    case ProjectOrigin::search_path:
+      return "sys.path";
   }
   return "";
 }
@@ -164,17 +174,19 @@ bool ProjectRegistry::provides(Project& project, const std::string& top_level) {
   if (const auto state = project.update->products()) {
     if (state->packages.contains(top_level)) return true;
     const std::string prefix = top_level + ".";
-    return std::any_of(state->modules.begin(), state->modules.end(), [&](const BuiltModule& module) {
-      return module.module == top_level || module.module.starts_with(prefix);
-    });
+    return std::any_of(state->modules.begin(), state->modules.end(),
+                       [&](const BuiltModule& module) {
+                         return module.module == top_level || module.module.starts_with(prefix);
+                       });
   }
   if (!mentions(project.root, top_level)) return false;
   auto described = description(project);
-  if (!described) return project.origin == ProjectOrigin::named;  // the import tells what is wrong
+  if (!described)
+    return project.origin == ProjectOrigin::named;  // the import tells what is wrong
   const ModuleNaming& naming = (*described)->naming;
   if (naming.packages.contains(top_level) || naming.installed.contains(top_level)) return true;
-  // A top-level extension module: only CMake knows for sure. Where somebody named or installed the
-  // project and it has no package at all, finding out is worth a configuration.
+  // A top-level extension module: only CMake knows for sure. Where somebody named or installed
+  // the project and it has no package at all, finding out is worth a configuration.
   if (project.origin != ProjectOrigin::search_path && naming.packages.empty()) return true;
   return makes_module(project.root, top_level);
 }
@@ -206,13 +218,15 @@ void ProjectRegistry::find_editable_installs() {
       if (!context_.fs->lookup(file.c_str(), stat)) continue;
       auto text = context_.fs->read(file);
       const Path root = text ? editable_root(*text) : Path();
-      if (root.empty() || !context_.fs->lookup((root / "CMakeLists.txt").c_str(), stat)) continue;
+      if (root.empty() || !context_.fs->lookup((root / "CMakeLists.txt").c_str(), stat))
+        continue;
       std::ignore = add(root, ProjectOrigin::editable);
     }
   }
 }
 
-// The nearest folder with a CMakeLists.txt, from a sys.path entry upwards, not beyond a repository's top.
+// The nearest folder with a CMakeLists.txt, from a sys.path entry upwards, not beyond a
+// repository's top.
 Path ProjectRegistry::project_above(const Path& entry) {
   const auto [known, is_new] = above_.try_emplace(entry.native());
   if (!is_new) return known->second;
@@ -220,7 +234,8 @@ Path ProjectRegistry::project_above(const Path& entry) {
   Path folder = entry.lexically_normal();
   if (!folder.has_filename()) folder = folder.parent_path();
   for (int level = 0; level < k_max_levels_up && folder.has_relative_path(); ++level) {
-    if (context_.fs->lookup((folder / "CMakeLists.txt").c_str(), stat)) return known->second = folder;
+    if (context_.fs->lookup((folder / "CMakeLists.txt").c_str(), stat))
+      return known->second = folder;
     if (context_.fs->lookup((folder / ".git").c_str(), stat)) break;
     folder = folder.parent_path();
   }
@@ -244,7 +259,8 @@ Project* ProjectRegistry::find(const std::string& top_level) {
     const Path root = project_above(entry);
     if (root.empty()) continue;
     FileStat stat;
-    const bool has_package = context_.fs->lookup((entry / top_level).c_str(), stat) && stat.is_directory();
+    const bool has_package =
+        context_.fs->lookup((entry / top_level).c_str(), stat) && stat.is_directory();
     if (!has_package && !makes_module(root, top_level)) continue;
     Project& project = add(root, ProjectOrigin::search_path);
     if (provides(project, top_level)) return known_[top_level] = &project;

@@ -20,18 +20,20 @@ struct Project {
   ProjectOrigin origin = ProjectOrigin::named;
   std::unique_ptr<ProjectUpdate> update;
   std::optional<ProjectDescription> description;  // known once it was needed
-  const void* decided_for = nullptr;  // the package import during which the last decision was made
+  const void* decided_for =
+      nullptr;  // the package import during which the last decision was made
 };
 
-// Knows which project a top-level module name belongs to. Projects come, in this order, from the
-// `projects` setting, from editable installs (direct_url.json beside the installed metadata: PEP 610),
-// and from the parents of sys.path entries that hold a CMakeLists.txt. Both answers are remembered
-// until invalidate(). Needs the GIL.
+// Knows which project a top-level module name belongs to. Projects come, in this order, from
+// the `projects` setting, from editable installs (direct_url.json beside the installed
+// metadata: PEP 610), and from the parents of sys.path entries that hold a CMakeLists.txt. Both
+// answers are remembered until invalidate(). Needs the GIL.
 class ProjectRegistry final {
  public:
   ProjectRegistry(BuildContext context, std::vector<Path> named);
 
-  // Null: not ours. May run the project description (Python) for a name that a project could provide.
+  // Null: not ours. May run the project description (Python) for a name that a project could
+  // provide.
   [[nodiscard]] Project* find(const std::string& top_level);
   // The project with this root, added when new.
   [[nodiscard]] Project& add(const Path& root, ProjectOrigin origin);
@@ -55,9 +57,9 @@ class ProjectRegistry final {
   std::vector<Path> named_;
   std::map<std::string, Project> projects_;  // by root
   std::vector<std::string> order_;
-  std::map<std::string, Project*> known_;    // top-level name -> project or null
-  std::map<std::string, Path> above_;        // sys.path entry -> project folder above it, or empty
-  std::set<std::string> looked_into_;        // sys.path entries searched for editable installs
+  std::map<std::string, Project*> known_;  // top-level name -> project or null
+  std::map<std::string, Path> above_;  // sys.path entry -> project folder above it, or empty
+  std::set<std::string> looked_into_;  // sys.path entries searched for editable installs
 };
 
 [[nodiscard]] const char* origin_name(ProjectOrigin origin);

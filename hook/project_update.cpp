@@ -29,8 +29,9 @@ constexpr std::size_t k_max_records_compared = 64;
 
 // Variables that reach the compiler or change what CMake finds.
 constexpr std::array<const char*, 14> k_build_variables = {
-    "AR",     "CC",  "CFLAGS", "CPATH", "CPLUS_INCLUDE_PATH", "CPPFLAGS", "CUDACXX",
-    "CXX", "CXXFLAGS", "C_INCLUDE_PATH", "LDFLAGS", "LD", "LIBRARY_PATH", "PKG_CONFIG_PATH"};
+    "AR",       "CC",      "CFLAGS",       "CPATH",          "CPLUS_INCLUDE_PATH",
+    "CPPFLAGS", "CUDACXX", "CXX",          "CXXFLAGS",       "C_INCLUDE_PATH",
+    "LDFLAGS",  "LD",      "LIBRARY_PATH", "PKG_CONFIG_PATH"};
 
 std::int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -84,13 +85,15 @@ std::string prefixed_variables() {
 std::string tool_identity(FileSystem& fs, const Path& tool) {
   FileStat stat;
   if (!fs.lookup(tool.c_str(), stat)) return tool.string() + " (gone)";
-  return tool.string() + " " + std::to_string(stat.size) + " bytes, mtime " + std::to_string(stat.mtime_ns);
+  return tool.string() + " " + std::to_string(stat.size) + " bytes, mtime " +
+         std::to_string(stat.mtime_ns);
 }
 
 std::string serialize_failure(const BuildFailure& failure) {
   std::ostringstream out;
   out << "rehook failure 1\n" << failure.when << '\n' << failure.fingerprint.hex() << '\n';
-  for (const std::string& text : {failure.error.message, failure.error.hint, failure.error.detail}) {
+  for (const std::string& text :
+       {failure.error.message, failure.error.hint, failure.error.detail}) {
     out << text.size() << '\n' << text << '\n';
   }
   return out.str();
@@ -106,7 +109,8 @@ std::optional<BuildFailure> parse_failure(const std::string& text) {
   if (magic != "rehook failure 1") return std::nullopt;
   if (auto parsed = Digest::from_hex(digest)) failure.fingerprint = *parsed;
   failure.error.code = ErrorCode::failed_build;
-  for (std::string* field : {&failure.error.message, &failure.error.hint, &failure.error.detail}) {
+  for (std::string* field :
+       {&failure.error.message, &failure.error.hint, &failure.error.detail}) {
     std::size_t size = 0;
     std::string line;
     if (!std::getline(in, line)) return std::nullopt;
@@ -163,11 +167,13 @@ CompileGroup cxx_flags(const CodeModel& model, const std::vector<ExtensionTarget
 
 ProjectUpdate::ProjectUpdate(const BuildContext& context, Path root)
     : context_(context), root_(std::move(root)) {
-  folder_ = context_.store->root() / "projects" / project_id(root_) / config_id(context_.interpreter);
+  folder_ =
+      context_.store->root() / "projects" / project_id(root_) / config_id(context_.interpreter);
   build_dir_ = folder_ / "build";
   if (!context_.build_dir.empty()) {
-    build_dir_ = (context_.build_dir.is_absolute() ? context_.build_dir : root_ / context_.build_dir)
-                     .lexically_normal();
+    build_dir_ =
+        (context_.build_dir.is_absolute() ? context_.build_dir : root_ / context_.build_dir)
+            .lexically_normal();
   }
   if (auto text = context_.fs->read(folder_ / "failure")) failure_ = parse_failure(*text);
   shown_failure_ = failure_;
@@ -179,9 +185,10 @@ Path ProjectUpdate::artifact_path(const BuiltModule& module) const {
 
 bool ProjectUpdate::artifacts_present(const ProjectState& state) const {
   FileStat stat;
-  return std::all_of(state.modules.begin(), state.modules.end(), [&](const BuiltModule& module) {
-    return context_.fs->lookup(artifact_path(module).c_str(), stat) && stat.size > 0;
-  });
+  return std::all_of(
+      state.modules.begin(), state.modules.end(), [&](const BuiltModule& module) {
+        return context_.fs->lookup(artifact_path(module).c_str(), stat) && stat.size > 0;
+      });
 }
 
 void ProjectUpdate::load_state() {
@@ -279,7 +286,8 @@ std::vector<ProjectUpdate::Difference> ProjectUpdate::differences() {
     const auto shown = [](const Digest& digest) {
       return digest == Digest{} ? std::string("missing") : digest.hex();
     };
-    differences.push_back({input.name, kind, is_value ? change.text_before : shown(change.before),
+    differences.push_back({input.name, kind,
+                           is_value ? change.text_before : shown(change.before),
                            is_value ? input.text : shown(input.digest)});
   }
   return differences;
@@ -328,7 +336,8 @@ std::optional<BuildFailure> ProjectUpdate::failure() {
   return shown_failure_;
 }
 
-Result<UpdateOutcome> ProjectUpdate::update(Force force, Retry retry, const BuildEvents& events) {
+Result<UpdateOutcome> ProjectUpdate::update(Force force, Retry retry,
+                                            const BuildEvents& events) {
   const std::lock_guard work(work_);
   const auto start = std::chrono::steady_clock::now();
   UpdateOutcome outcome;
@@ -361,16 +370,19 @@ Result<UpdateOutcome> ProjectUpdate::update(Force force, Retry retry, const Buil
   const auto on_wait = [&](std::chrono::milliseconds waited) {
     outcome.waited = true;
     if (events.on_progress) {
-      events.on_progress({"wait", 0, 0, "another process builds " + root_.filename().string() + " (" +
-                                            std::to_string(waited.count() / 1000) + " s)"});
+      events.on_progress({"wait", 0, 0,
+                          "another process builds " + root_.filename().string() + " (" +
+                              std::to_string(waited.count() / 1000) + " s)"});
     }
     return !events.cancel || !events.cancel();
   };
-  auto lock = FileLock::acquire(folder_ / "lock", LockKind::exclusive, context_.lock_timeout, on_wait);
+  auto lock =
+      FileLock::acquire(folder_ / "lock", LockKind::exclusive, context_.lock_timeout, on_wait);
   if (!lock) {
     if (lock.error().code == ErrorCode::busy) {
-      return Error{ErrorCode::busy, "another process has been building " + root_.string() + " for more than " +
-                                        std::to_string(context_.lock_timeout.count() / 1000) + " s",
+      return Error{ErrorCode::busy,
+                   "another process has been building " + root_.string() + " for more than " +
+                       std::to_string(context_.lock_timeout.count() / 1000) + " s",
                    "wait for it, or raise lock-timeout"};
     }
     return std::move(lock).error();
@@ -378,7 +390,8 @@ Result<UpdateOutcome> ProjectUpdate::update(Force force, Retry retry, const Buil
   return update_locked(force, retry, events, std::move(outcome));
 }
 
-Result<UpdateOutcome> ProjectUpdate::update_locked(Force force, Retry retry, const BuildEvents& events,
+Result<UpdateOutcome> ProjectUpdate::update_locked(Force force, Retry retry,
+                                                   const BuildEvents& events,
                                                    UpdateOutcome outcome) {
   const auto start = std::chrono::steady_clock::now();
   load_state();  // whoever held the lock may have built for us
@@ -475,7 +488,8 @@ std::optional<ProjectState> ProjectUpdate::find_earlier(const Look& look) {
 }
 
 void ProjectUpdate::serve_earlier(ProjectState record, const std::vector<Input>& /*current*/) {
-  // The build folder keeps what the tool last saw; whatever differs from it must be forced later.
+  // The build folder keeps what the tool last saw; whatever differs from it must be forced
+  // later.
   std::map<std::string, Digest> in_folder;
   for (const Input& input : state_->inputs) {
     if (input.kind == InputKind::file) in_folder[input.name] = input.digest;
@@ -511,7 +525,8 @@ ProjectDescription ProjectUpdate::description_from(const ProjectState& state) co
   return project;
 }
 
-// Files whose content differs from what the build tool last compiled: their time stamps need not tell.
+// Files whose content differs from what the build tool last compiled: their time stamps need
+// not tell.
 std::vector<std::string> ProjectUpdate::unseen_by_build_tool(const Look& look) const {
   std::vector<std::string> files;
   for (std::size_t i = 0; i < look.current.size(); ++i) {
@@ -519,7 +534,8 @@ std::vector<std::string> ProjectUpdate::unseen_by_build_tool(const Look& look) c
     if (input.kind != InputKind::file) continue;
     const auto built = state_->built.find(input.name);
     // state_->inputs holds the content of the last good build, in the same order.
-    const Digest& in_folder = built == state_->built.end() ? state_->inputs[i].digest : built->second;
+    const Digest& in_folder =
+        built == state_->built.end() ? state_->inputs[i].digest : built->second;
     if (in_folder != input.digest) files.push_back(input.name);
   }
   return files;
@@ -541,7 +557,8 @@ void ProjectUpdate::remember_attempt(const std::vector<Input>& current) {
 
 Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& events,
                             UpdateOutcome& outcome) {
-  if (state_ && !state_->build_dir.empty() && context_.build_dir.empty()) build_dir_ = state_->build_dir;
+  if (state_ && !state_->build_dir.empty() && context_.build_dir.empty())
+    build_dir_ = state_->build_dir;
   BuildFolder folder(*context_.fs, *context_.runner, build_dir_);
   const Rebuild* rebuild = std::get_if<Rebuild>(&look.freshness);
   const InputRole role = rebuild == nullptr ? InputRole::compile : rebuild->role;
@@ -553,7 +570,8 @@ Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& ev
     if (!described) return std::move(described).error();
     project = std::move(*described);
     if (context_.build_dir.empty()) {
-      build_dir_ = project.build_dir.empty() ? folder_ / "build" : (root_ / project.build_dir).lexically_normal();
+      build_dir_ = project.build_dir.empty() ? folder_ / "build"
+                                             : (root_ / project.build_dir).lexically_normal();
       folder = BuildFolder(*context_.fs, *context_.runner, build_dir_);
     }
   } else {
@@ -568,11 +586,12 @@ Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& ev
   outcome.configured = configure;
   ProjectState next;
   Status status = run_build(folder, project, configure,
-                            state_ && role == InputRole::toolchain ? Fresh::yes : Fresh::no, look.current,
-                            events, next);
+                            state_ && role == InputRole::toolchain ? Fresh::yes : Fresh::no,
+                            look.current, events, next);
   if (!status) {
     if (!next.inputs.empty() && (!state_ || state_->modules.empty())) {
-      // A first build that failed half way: what the tool has seen must be known to the next try.
+      // A first build that failed half way: what the tool has seen must be known to the next
+      // try.
       for (const Input& input : next.inputs) {
         if (input.kind == InputKind::file) next.built[input.name] = input.digest;
       }
@@ -591,8 +610,9 @@ Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& ev
 }
 
 // Configured if it must be, and what CMake says the project is made of.
-Result<CodeModel> ProjectUpdate::ready_model(BuildFolder& folder, const ProjectDescription& project,
-                                             bool configure, Fresh fresh, const BuildEvents& events) {
+Result<CodeModel> ProjectUpdate::ready_model(BuildFolder& folder,
+                                             const ProjectDescription& project, bool configure,
+                                             Fresh fresh, const BuildEvents& events) {
   if (configure) {
     const TraceStep step("configure", "project", root_.native());
     REHOOK_TRY(folder.configure(project, fresh, events));
@@ -605,10 +625,10 @@ Result<CodeModel> ProjectUpdate::ready_model(BuildFolder& folder, const ProjectD
   return folder.model(project);
 }
 
-// The extension targets to build; an error when there is none, or when two make the same module.
-Result<std::vector<ExtensionTarget>> ProjectUpdate::wanted_targets(const CodeModel& model,
-                                                                   const ProjectDescription& project,
-                                                                   bool configured) {
+// The extension targets to build; an error when there is none, or when two make the same
+// module.
+Result<std::vector<ExtensionTarget>> ProjectUpdate::wanted_targets(
+    const CodeModel& model, const ProjectDescription& project, bool configured) {
   ModuleNaming naming = project.naming;
   if (!configured && state_) {  // names were settled when it was configured
     for (const BuiltModule& module : state_->modules) {
@@ -616,7 +636,8 @@ Result<std::vector<ExtensionTarget>> ProjectUpdate::wanted_targets(const CodeMod
     }
   }
   std::vector<ExtensionTarget> targets = find_extension_targets(model, naming);
-  if (targets.empty()) return find_extension_target(model, naming, root_.filename().string()).error();
+  if (targets.empty())
+    return find_extension_target(model, naming, root_.filename().string()).error();
   if (!project.targets.empty()) {
     std::erase_if(targets, [&](const ExtensionTarget& target) {
       return std::find(project.targets.begin(), project.targets.end(), target.target_name) ==
@@ -631,9 +652,11 @@ Result<std::vector<ExtensionTarget>> ProjectUpdate::wanted_targets(const CodeMod
   return targets;
 }
 
-// Builds, and builds again what was edited meanwhile; fills in next.inputs, also after a failure.
+// Builds, and builds again what was edited meanwhile; fills in next.inputs, also after a
+// failure.
 Status ProjectUpdate::build_until_stable(BuildFolder& folder, const ProjectDescription& project,
-                                         CodeModel& model, const std::vector<ExtensionTarget>& targets,
+                                         CodeModel& model,
+                                         const std::vector<ExtensionTarget>& targets,
                                          std::vector<Input> before, const BuildEvents& events,
                                          ProjectState& next) {
   std::vector<std::string> names = project.targets;
@@ -644,14 +667,16 @@ Status ProjectUpdate::build_until_stable(BuildFolder& folder, const ProjectDescr
   for (int round = 1;; ++round) {
     Status built = folder.build(model, project, names, events);
     if (!built && built.error().code != ErrorCode::failed_build) return built;
-    if (auto newer = folder.model(project)) model = std::move(*newer);  // ninja may re-run CMake
+    if (auto newer = folder.model(project))
+      model = std::move(*newer);  // ninja may re-run CMake
     auto inputs = folder.collect_inputs(model, project, targets);
     if (!inputs) return built ? Status(std::move(inputs).error()) : built;
     const std::vector<std::string> overtaken = measure_all(*inputs, before, started);
     next.inputs = std::move(*inputs);
     if (!built) {
       for (const auto& [name, text] : values()) {
-        next.inputs.push_back({name, InputKind::value, InputRole::toolchain, digest_of(text), text, {}, 0});
+        next.inputs.push_back(
+            {name, InputKind::value, InputRole::toolchain, digest_of(text), text, {}, 0});
       }
       return built;
     }
@@ -687,9 +712,9 @@ std::vector<std::string> ProjectUpdate::measure_all(std::vector<Input>& inputs,
   return overtaken;
 }
 
-Status ProjectUpdate::run_build(BuildFolder& folder, const ProjectDescription& project, bool configure,
-                                Fresh fresh, const std::vector<Input>& before, const BuildEvents& events,
-                                ProjectState& next) {
+Status ProjectUpdate::run_build(BuildFolder& folder, const ProjectDescription& project,
+                                bool configure, Fresh fresh, const std::vector<Input>& before,
+                                const BuildEvents& events, ProjectState& next) {
   next.root = root_;
   next.build_dir = folder.dir();
   next.source_dir = project.source_dir;
@@ -698,7 +723,8 @@ Status ProjectUpdate::run_build(BuildFolder& folder, const ProjectDescription& p
   next.description_inputs = project.inputs;
   next.packages = project.naming.packages;
   next.exclude = project.exclude;
-  REHOOK_ASSIGN_OR_RETURN(CodeModel model, ready_model(folder, project, configure, fresh, events));
+  REHOOK_ASSIGN_OR_RETURN(CodeModel model,
+                          ready_model(folder, project, configure, fresh, events));
   REHOOK_ASSIGN_OR_RETURN(const std::vector<ExtensionTarget> targets,
                           wanted_targets(model, project, configure));
   for (const Toolchain& toolchain : model.toolchains) {
@@ -747,7 +773,8 @@ Status ProjectUpdate::publish(BuildFolder& folder, const CodeModel& model,
       const std::size_t dot = module.module.rfind('.') + 1;
       std::vector<std::string> symbols;
       for (const std::string& name : image->python_inits()) symbols.push_back("PyInit_" + name);
-      module.module.replace(dot, std::string::npos, match_init(module.module.substr(dot), symbols));
+      module.module.replace(dot, std::string::npos,
+                            match_init(module.module.substr(dot), symbols));
     }
     module.uses_pybind11 = bytes.find("__pybind11_internals_v") != std::string::npos;
   }
@@ -758,7 +785,8 @@ Status ProjectUpdate::publish(BuildFolder& folder, const CodeModel& model,
   const ValueMap now = values();
   state_ = previous;
   for (const auto& [name, text] : now) {
-    next.inputs.push_back({name, InputKind::value, InputRole::toolchain, digest_of(text), text, {}, 0});
+    next.inputs.push_back(
+        {name, InputKind::value, InputRole::toolchain, digest_of(text), text, {}, 0});
   }
   next.fingerprint = fingerprint_digest(next.inputs);
   next.built_at_ns = now_ns();
@@ -768,7 +796,8 @@ Status ProjectUpdate::publish(BuildFolder& folder, const CodeModel& model,
 void ProjectUpdate::remember_failure(const Error& error, const std::vector<Input>& current) {
   if (error.code == ErrorCode::canceled) return;
   BuildFailure failure{error, utc_now(), {}, true, false};
-  // Only what a compiler said depends on nothing but the inputs; everything else is worth a new try.
+  // Only what a compiler said depends on nothing but the inputs; everything else is worth a new
+  // try.
   if (error.code == ErrorCode::failed_build && !current.empty()) {
     std::vector<Input> sorted = current;
     failure.fingerprint = fingerprint_digest(sorted);
@@ -789,9 +818,10 @@ void ProjectUpdate::append_log(const ProjectState& state, const UpdateOutcome& o
   GitState git;
   if (auto known = read_git_state(root_)) git = *known;
   std::ostringstream line;
-  line << utc_now() << '\t' << (outcome.kind == UpdateOutcome::Kind::built ? "built" : "reused") << '\t'
-       << state.fingerprint.hex() << '\t' << git.commit << '\t' << git.branch << '\t'
-       << (git.dirty ? "dirty" : "clean") << '\t' << outcome.build_seconds << '\t' << outcome.reason << '\n';
+  line << utc_now() << '\t' << (outcome.kind == UpdateOutcome::Kind::built ? "built" : "reused")
+       << '\t' << state.fingerprint.hex() << '\t' << git.commit << '\t' << git.branch << '\t'
+       << (git.dirty ? "dirty" : "clean") << '\t' << outcome.build_seconds << '\t'
+       << outcome.reason << '\n';
   std::ignore = context_.fs->append(folder_ / "log", line.str());
 }
 

@@ -24,9 +24,10 @@ struct BuildContext {
   ProcessRunner* runner = nullptr;
   ArtifactStore* store = nullptr;
   DescribeProject describe;
-  ValueMap interpreter;  // "python abi", "python prefix", "settings": also choose the build folder
+  ValueMap
+      interpreter;  // "python abi", "python prefix", "settings": also choose the build folder
   std::vector<std::string> extension_suffixes;
-  Path build_dir;        // the user's own choice, or empty
+  Path build_dir;  // the user's own choice, or empty
   std::chrono::milliseconds lock_timeout{120'000};
 };
 
@@ -46,21 +47,22 @@ enum class Retry { when_changed, always };
 // The last failure of a project, kept on disk until a build succeeds.
 struct BuildFailure {
   Error error;
-  std::string when;  // UTC, ISO 8601
-  Digest fingerprint;  // of the inputs that failed; zero when trying again may help
+  std::string when;       // UTC, ISO 8601
+  Digest fingerprint;     // of the inputs that failed; zero when trying again may help
   bool told = false;      // this process has returned it to a caller
   bool repeated = false;  // the last update() returned it again without building
 };
 
-// One project in one configuration: decides, looks up, builds and publishes. The only place where
-// builder/ and shadow_store/ meet. Knows nothing of Python; runs without the GIL. Thread-safe:
-// threads take turns, but for products() and failure().
+// One project in one configuration: decides, looks up, builds and publishes. The only place
+// where builder/ and shadow_store/ meet. Knows nothing of Python; runs without the GIL.
+// Thread-safe: threads take turns, but for products() and failure().
 class ProjectUpdate final {
  public:
   ProjectUpdate(const BuildContext& context, Path root);
 
-  // Brings the artifacts in step with the sources: nothing, an earlier build from the store, or a build.
-  // On failure nothing that runs or is stored has changed, and failure() tells it again.
+  // Brings the artifacts in step with the sources: nothing, an earlier build from the store, or
+  // a build. On failure nothing that runs or is stored has changed, and failure() tells it
+  // again.
   Result<UpdateOutcome> update(Force force, Retry retry, const BuildEvents& events);
 
   // Whether update() would do something, and why; builds nothing.
@@ -74,8 +76,8 @@ class ProjectUpdate final {
   // Modules with a changed input, "" standing for all when that can't be told.
   [[nodiscard]] std::vector<std::string> modified_modules();
 
-  // What the last good build made (without its inputs), null when never built. Cheap, and safe to
-  // call while another thread updates: it never waits for a build.
+  // What the last good build made (without its inputs), null when never built. Cheap, and safe
+  // to call while another thread updates: it never waits for a build.
   [[nodiscard]] std::shared_ptr<const ProjectState> products();
   [[nodiscard]] std::optional<BuildFailure> failure();
   [[nodiscard]] const Path& root() const { return root_; }
@@ -102,17 +104,22 @@ class ProjectUpdate final {
   void serve_earlier(ProjectState record, const std::vector<Input>& current);
   Result<UpdateOutcome> update_locked(Force force, Retry retry, const BuildEvents& events,
                                       UpdateOutcome outcome);
-  Status build(const Look& look, Force force, const BuildEvents& events, UpdateOutcome& outcome);
-  Status run_build(BuildFolder& folder, const ProjectDescription& project, bool configure, Fresh fresh,
-                   const std::vector<Input>& before, const BuildEvents& events, ProjectState& next);
-  Result<CodeModel> ready_model(BuildFolder& folder, const ProjectDescription& project, bool configure,
-                                Fresh fresh, const BuildEvents& events);
-  Result<std::vector<ExtensionTarget>> wanted_targets(const CodeModel& model, const ProjectDescription& project,
+  Status build(const Look& look, Force force, const BuildEvents& events,
+               UpdateOutcome& outcome);
+  Status run_build(BuildFolder& folder, const ProjectDescription& project, bool configure,
+                   Fresh fresh, const std::vector<Input>& before, const BuildEvents& events,
+                   ProjectState& next);
+  Result<CodeModel> ready_model(BuildFolder& folder, const ProjectDescription& project,
+                                bool configure, Fresh fresh, const BuildEvents& events);
+  Result<std::vector<ExtensionTarget>> wanted_targets(const CodeModel& model,
+                                                      const ProjectDescription& project,
                                                       bool configured);
-  Status build_until_stable(BuildFolder& folder, const ProjectDescription& project, CodeModel& model,
-                            const std::vector<ExtensionTarget>& targets, std::vector<Input> before,
-                            const BuildEvents& events, ProjectState& next);
-  [[nodiscard]] std::vector<std::string> measure_all(std::vector<Input>& inputs, const std::vector<Input>& before,
+  Status build_until_stable(BuildFolder& folder, const ProjectDescription& project,
+                            CodeModel& model, const std::vector<ExtensionTarget>& targets,
+                            std::vector<Input> before, const BuildEvents& events,
+                            ProjectState& next);
+  [[nodiscard]] std::vector<std::string> measure_all(std::vector<Input>& inputs,
+                                                     const std::vector<Input>& before,
                                                      std::int64_t started);
   [[nodiscard]] std::vector<std::string> unseen_by_build_tool(const Look& look) const;
   Status publish(BuildFolder& folder, const CodeModel& model, const ProjectDescription& project,

@@ -16,8 +16,9 @@ constexpr std::string_view k_nanobind_id = "__nb_internals_";
 
 // Names that importlib, not the module, gives a module object.
 bool is_import_name(const std::string& name) {
-  return name == "__name__" || name == "__spec__" || name == "__loader__" || name == "__package__" ||
-         name == "__builtins__" || name == "__path__" || name == "__cached__";
+  return name == "__name__" || name == "__spec__" || name == "__loader__" ||
+         name == "__package__" || name == "__builtins__" || name == "__path__" ||
+         name == "__cached__";
 }
 
 std::vector<RehookRange> ranges_of(const std::vector<LoadedLibrary>& libraries) {
@@ -29,8 +30,9 @@ std::vector<RehookRange> ranges_of(const std::vector<LoadedLibrary>& libraries) 
 }
 
 bool is_shared_constant(PyObject* value) {
-  return value == Py_None || PyBool_Check(value) || PyLong_Check(value) || PyFloat_Check(value) ||
-         PyUnicode_Check(value) || PyBytes_Check(value) || PyTuple_Check(value) || PyModule_Check(value);
+  return value == Py_None || PyBool_Check(value) || PyLong_Check(value) ||
+         PyFloat_Check(value) || PyUnicode_Check(value) || PyBytes_Check(value) ||
+         PyTuple_Check(value) || PyModule_Check(value);
 }
 
 }  // namespace
@@ -43,9 +45,12 @@ Ref pybind11_module_cache() {
   return cache;
 }
 
-ReloadTransaction::ReloadTransaction(FileSystem& fs, TypeRegistries& registries, ShadowFolder& shadows,
-                                     PyObject* loader_type)
-    : fs_(&fs), registries_(&registries), shadows_(&shadows), loader_type_(Ref::borrow(loader_type)) {}
+ReloadTransaction::ReloadTransaction(FileSystem& fs, TypeRegistries& registries,
+                                     ShadowFolder& shadows, PyObject* loader_type)
+    : fs_(&fs),
+      registries_(&registries),
+      shadows_(&shadows),
+      loader_type_(Ref::borrow(loader_type)) {}
 
 ReloadTransaction::~ReloadTransaction() {
   if (!done_) rollback();
@@ -61,16 +66,18 @@ Status ReloadTransaction::python_failure(const std::string& what) {
 
 Status ReloadTransaction::stage_one(Item& item) {
   const LoadedExtension& extension = *item.plan.extension;
-  auto shadow = shadows_->make(item.plan.artifact, item.plan.digest, extension.name, item.plan.next_number);
+  auto shadow = shadows_->make(item.plan.artifact, item.plan.digest, extension.name,
+                               item.plan.next_number);
   if (!shadow) return std::move(shadow).error();
   item.shadow = std::move(*shadow);
   REHOOK_ASSIGN_OR_RETURN(const std::string bytes, fs_->read(item.shadow));
   REHOOK_ASSIGN_OR_RETURN(const ElfImage image, ElfImage::parse(bytes));
   REHOOK_TRY(check_init_symbol(image, extension.name));
   if (bytes.find(k_nanobind_id) != std::string::npos) {
-    return Error{ErrorCode::unsupported,
-                 extension.name + " is made with nanobind, whose type registry rehook cannot retire yet",
-                 "restart the interpreter to run the new build"};
+    return Error{
+        ErrorCode::unsupported,
+        extension.name + " is made with nanobind, whose type registry rehook cannot retire yet",
+        "restart the interpreter to run the new build"};
   }
   if (const std::size_t at = bytes.find(k_pybind11_id); at != std::string::npos) {
     item.bytes_id = bytes.c_str() + at;
@@ -85,13 +92,16 @@ Status ReloadTransaction::stage_one(Item& item) {
     item.old_range = *library;
   } else if (item.old_uses_pybind11) {
     return Error{ErrorCode::unsafe,
-                 "the running build of " + extension.name + " (" + extension.current.file.string() +
+                 "the running build of " + extension.name + " (" +
+                     extension.current.file.string() +
                      ") is not mapped where it was loaded from",
                  "restart the interpreter to run the new build"};
   }
   REHOOK_TRY(load_library(item.shadow));  // undefined symbols show here
   const auto fresh = find_loaded_library(item.shadow);
-  if (!fresh) return Error{ErrorCode::failed_load, item.shadow.string() + " was loaded but is not mapped"};
+  if (!fresh)
+    return Error{ErrorCode::failed_load,
+                 item.shadow.string() + " was loaded but is not mapped"};
   item.new_range = *fresh;
   return ok_status();
 }
@@ -114,11 +124,13 @@ Status ReloadTransaction::stage(std::vector<Reloadable> modules, const CancelPol
     if (!bridge) {
       Error error = std::move(bridge).error();
       if (error.code == ErrorCode::canceled) return error;
-      error.message = "cannot prepare pybind11's type registry for a new " + item.plan.extension->name + ": " + error.message;
+      error.message = "cannot prepare pybind11's type registry for a new " +
+                      item.plan.extension->name + ": " + error.message;
       return error;
     }
-    const bool known = std::any_of(retired_.begin(), retired_.end(),
-                                   [&](const Retired& retired) { return retired.bridge == *bridge; });
+    const bool known =
+        std::any_of(retired_.begin(), retired_.end(),
+                    [&](const Retired& retired) { return retired.bridge == *bridge; });
     if (!known) retired_.push_back({*bridge, nullptr});
   }
   return ok_status();
@@ -132,14 +144,17 @@ Status ReloadTransaction::retire() {
   for (const Item& item : items_) {
     if (item.old_uses_pybind11) libraries.push_back(item.old_range);
     // Unique per retired generation, whatever else is reloaded with it.
-    suffix += "." + std::to_string(item.plan.next_number) + "." + item.plan.digest.hex().substr(0, 6);
+    suffix +=
+        "." + std::to_string(item.plan.next_number) + "." + item.plan.digest.hex().substr(0, 6);
   }
   const std::vector<RehookRange> ranges = ranges_of(libraries);
   for (Retired& retired : retired_) {
     std::array<char, 1024> text{};
-    retired.handle = retired.bridge->retire(ranges.data(), ranges.size(), suffix.c_str(), text.data(), text.size());
+    retired.handle = retired.bridge->retire(ranges.data(), ranges.size(), suffix.c_str(),
+                                            text.data(), text.size());
     if (retired.handle == nullptr) {
-      return Error{ErrorCode::unsafe, std::string("the running types cannot be retired: ") + text.data(),
+      return Error{ErrorCode::unsafe,
+                   std::string("the running types cannot be retired: ") + text.data(),
                    "restart the interpreter to run the new build"};
     }
   }
@@ -187,12 +202,15 @@ Status ReloadTransaction::load_one(Item& item) {
   if (!item.fresh) return python_failure("the new build of " + name + " failed to initialise");
   if (item.fresh.get() == item.plan.extension->module.get()) {
     item.fresh = Ref();
-    return Error{ErrorCode::failed_load, "initialising the new build of " + name + " returned the old module",
-                 "its binding library caches modules in a way rehook does not know; restart the interpreter"};
+    return Error{ErrorCode::failed_load,
+                 "initialising the new build of " + name + " returned the old module",
+                 "its binding library caches modules in a way rehook does not know; restart "
+                 "the interpreter"};
   }
   PyObject *key = nullptr, *value = nullptr;
   Py_ssize_t at = 0;
-  while (PyDict_Next(PyModule_GetDict(item.fresh.get()), &at, &key, &value) != 0) item.names.insert(to_string(key));
+  while (PyDict_Next(PyModule_GetDict(item.fresh.get()), &at, &key, &value) != 0)
+    item.names.insert(to_string(key));
   return ok_status();
 }
 
@@ -205,7 +223,8 @@ void ReloadTransaction::journal(PyObject* module) {
   namespaces_.emplace(dict, std::pair(Ref::borrow(dict), Ref::steal(PyDict_Copy(dict))));
 }
 
-void ReloadTransaction::replace_content(PyObject* module, PyObject* fresh, const std::set<std::string>* owned,
+void ReloadTransaction::replace_content(PyObject* module, PyObject* fresh,
+                                        const std::set<std::string>* owned,
                                         const std::map<PyObject*, PyObject*>& kept) {
   journal(module);
   PyObject* const dict = PyModule_GetDict(module);
@@ -225,8 +244,9 @@ void ReloadTransaction::replace_content(PyObject* module, PyObject* fresh, const
       continue;
     }
     // Gone from the source, unless somebody else put it there.
-    const bool ours = owned != nullptr ? owned->contains(name)
-                                       : string_attribute(old_value, "__module__") == module_name;
+    const bool ours = owned != nullptr
+                          ? owned->contains(name)
+                          : string_attribute(old_value, "__module__") == module_name;
     if (ours && !is_import_name(name)) PyDict_DelItem(dict, key);
   }
   PyObject *key = nullptr, *value = nullptr;
@@ -244,10 +264,13 @@ void ReloadTransaction::replace_content(PyObject* module, PyObject* fresh, const
 void ReloadTransaction::swap_one(Item& item) {
   LoadedExtension& extension = *item.plan.extension;
   PyObject* const modules = PyImport_GetModuleDict();
-  // Submodules that the extension made: the old objects stay, too, when there is a new one of the name.
+  // Submodules that the extension made: the old objects stay, too, when there is a new one of
+  // the name.
   std::map<PyObject*, PyObject*> kept = {{item.fresh.get(), extension.module.get()}};
   for (const auto& [key, module] : saved_modules_) {
-    if (!to_string(key.get()).starts_with(extension.name + ".") || !PyModule_Check(module.get())) continue;
+    if (!to_string(key.get()).starts_with(extension.name + ".") ||
+        !PyModule_Check(module.get()))
+      continue;
     PyObject* fresh = PyDict_GetItem(modules, key.get());
     if (fresh != nullptr && PyModule_Check(fresh)) kept[fresh] = module.get();
   }
@@ -267,7 +290,8 @@ void ReloadTransaction::swap_one(Item& item) {
   PyDict_SetItem(modules, own_name.get(), extension.module.get());
   if (const Ref cache = pybind11_module_cache()) {
     const Ref key = from_string(extension.name);
-    if (PyDict_Contains(cache.get(), key.get()) == 1) PyDict_SetItem(cache.get(), key.get(), extension.module.get());
+    if (PyDict_Contains(cache.get(), key.get()) == 1)
+      PyDict_SetItem(cache.get(), key.get(), extension.module.get());
   }
   PyErr_Clear();
 }
@@ -310,7 +334,8 @@ Status ReloadTransaction::follow(const std::vector<std::string>& python_modules,
   }
   if (items_.empty() && changed.empty()) return ok_status();
   const Ref news = Ref::steal(PyList_New(0));
-  for (const Item& item : items_) PyList_Append(news.get(), from_string(item.plan.extension->name).get());
+  for (const Item& item : items_)
+    PyList_Append(news.get(), from_string(item.plan.extension->name).get());
   for (const std::string& name : changed) PyList_Append(news.get(), from_string(name).get());
   const Ref importers = Ref::steal(PyList_New(0));
   for (const std::string& name : python_modules) {
@@ -346,14 +371,17 @@ void ReloadTransaction::commit() {
 void ReloadTransaction::rollback() {
   done_ = true;
   if (!loaded_ && namespaces_.empty()) {
-    for (Retired& retired : retired_) {  // an earlier one of several registries was retired already
+    for (Retired& retired :
+         retired_) {  // an earlier one of several registries was retired already
       std::array<char, 1024> text{};
-      if (retired.handle != nullptr) retired.bridge->restore(retired.handle, nullptr, 0, text.data(), text.size());
+      if (retired.handle != nullptr)
+        retired.bridge->restore(retired.handle, nullptr, 0, text.data(), text.size());
     }
     return;
   }
   SavedError pending = SavedError::take();
-  for (const SharedNamespace& shared : shared_) share_namespace(shared.hidden.get(), shared.own_dict.get());
+  for (const SharedNamespace& shared : shared_)
+    share_namespace(shared.hidden.get(), shared.own_dict.get());
   for (auto& [dict, saved] : namespaces_) {
     PyDict_Clear(dict);
     PyDict_Update(dict, saved.second.get());
@@ -369,7 +397,8 @@ void ReloadTransaction::rollback() {
       }
     }
   }
-  for (const auto& [key, module] : saved_modules_) PyDict_SetItem(modules, key.get(), module.get());
+  for (const auto& [key, module] : saved_modules_)
+    PyDict_SetItem(modules, key.get(), module.get());
   if (const Ref cache = pybind11_module_cache()) {
     for (const Item& item : items_) {
       const Ref key = from_string(item.plan.extension->name);
@@ -384,7 +413,8 @@ void ReloadTransaction::rollback() {
   for (auto retired = retired_.rbegin(); retired != retired_.rend(); ++retired) {
     std::array<char, 1024> text{};
     if (retired->handle == nullptr) continue;
-    if (retired->bridge->restore(retired->handle, ranges.data(), ranges.size(), text.data(), text.size()) != 0) {
+    if (retired->bridge->restore(retired->handle, ranges.data(), ranges.size(), text.data(),
+                                 text.size()) != 0) {
       left_.emplace_back("type registry", text.data());
     }
   }

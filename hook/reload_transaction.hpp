@@ -16,7 +16,7 @@ namespace rehook {
 // One extension module to be reloaded: where it stands and what it becomes.
 struct Reloadable {
   LoadedExtension* extension = nullptr;
-  Path artifact;       // in the store
+  Path artifact;  // in the store
   Digest digest, code;
   bool uses_pybind11 = false;
   CompileGroup flags;  // of the project, for the bridge
@@ -27,17 +27,19 @@ struct Reloadable {
 // One reload, all or nothing, of compiled modules and the Python modules around them.
 //
 //   ReloadTransaction reload(registries, shadows, loader_type);
-//   REHOOK_TRY(reload.stage(modules));             // copies, checks, dlopen: nothing is touched
-//   REHOOK_TRY(reload.load());                     // old types retire, new modules initialise
-//   REHOOK_TRY(reload.swap());                     // module namespaces get the new content
-//   REHOOK_TRY(reload.follow(python_modules));     // Python modules that import from them
-//   reload.commit();                               // without this line the old world comes back
+//   REHOOK_TRY(reload.stage(modules));             // copies, checks, dlopen: nothing is
+//   touched REHOOK_TRY(reload.load());                     // old types retire, new modules
+//   initialise REHOOK_TRY(reload.swap());                     // module namespaces get the new
+//   content REHOOK_TRY(reload.follow(python_modules));     // Python modules that import from
+//   them reload.commit();                               // without this line the old world
+//   comes back
 //
-// The GIL is held throughout; stage() may release it. After a failure, cause() holds the Python exception
-// behind it, if there is one.
+// The GIL is held throughout; stage() may release it. After a failure, cause() holds the Python
+// exception behind it, if there is one.
 class ReloadTransaction final {
  public:
-  ReloadTransaction(FileSystem& fs, TypeRegistries& registries, ShadowFolder& shadows, PyObject* loader_type);
+  ReloadTransaction(FileSystem& fs, TypeRegistries& registries, ShadowFolder& shadows,
+                    PyObject* loader_type);
   ~ReloadTransaction();
   ReloadTransaction(const ReloadTransaction&) = delete;
   ReloadTransaction& operator=(const ReloadTransaction&) = delete;
@@ -45,9 +47,10 @@ class ReloadTransaction final {
   Status stage(std::vector<Reloadable> modules, const CancelPoll& cancel);
   Status load();
   Status swap();
-  // Runs the import statements again that read from the new modules, in the loaded Python modules
-  // named, and executes the modules in `changed` anew, in place.
-  Status follow(const std::vector<std::string>& python_modules, const std::vector<std::string>& changed);
+  // Runs the import statements again that read from the new modules, in the loaded Python
+  // modules named, and executes the modules in `changed` anew, in place.
+  Status follow(const std::vector<std::string>& python_modules,
+                const std::vector<std::string>& changed);
   // Remembers the namespace of one more module, so that a rollback restores it.
   void journal(PyObject* module);
   void commit();
@@ -55,7 +58,9 @@ class ReloadTransaction final {
   [[nodiscard]] SavedError take_cause() { return std::move(cause_); }
   [[nodiscard]] bool empty() const { return items_.empty(); }
   // What could not be carried over, for the report: (what, why).
-  [[nodiscard]] const std::vector<std::pair<std::string, std::string>>& left_behind() const { return left_; }
+  [[nodiscard]] const std::vector<std::pair<std::string, std::string>>& left_behind() const {
+    return left_;
+  }
 
  private:
   struct Item {
@@ -97,15 +102,17 @@ class ReloadTransaction final {
   std::vector<std::pair<Ref, Ref>> saved_modules_;       // sys.modules entries (name, module)
   std::vector<std::string> prefixes_;
   std::vector<SharedNamespace> shared_;
-  std::map<PyObject*, Ref> successors_;  // object of the old generation -> its namesake in the new one
-  std::vector<Ref> old_values_;          // keeps the keys of successors_ alive
+  std::map<PyObject*, Ref>
+      successors_;               // object of the old generation -> its namesake in the new one
+  std::vector<Ref> old_values_;  // keeps the keys of successors_ alive
   SavedError cause_;
   std::vector<std::pair<std::string, std::string>> left_;
   bool loaded_ = false;
   bool done_ = false;
 };
 
-// pybind11 3.0.1 and later keep every finished module in the interpreter's state dictionary under
+// pybind11 3.0.1 and later keep every finished module in the interpreter's state dictionary
+// under
 // "__pybind11_module_cache" and return it on the next initialisation, new library or not
 // (pybind/pybind11#5782). Null when there is no such cache.
 [[nodiscard]] Ref pybind11_module_cache();

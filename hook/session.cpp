@@ -17,9 +17,12 @@ constexpr int k_debug = 10, k_info = 20;
 
 thread_local int inside_depth = 0;
 
-std::string top_level_of(const std::string& module) { return module.substr(0, module.find('.')); }
+std::string top_level_of(const std::string& module) {
+  return module.substr(0, module.find('.'));
+}
 
-// The package object whose import is under way, or null: one decision serves all of that import.
+// The package object whose import is under way, or null: one decision serves all of that
+// import.
 const void* package_being_imported(const std::string& top_level) {
   const Ref package = loaded_module(top_level);
   const Ref spec = optional_attribute(package.get(), "__spec__");
@@ -29,12 +32,19 @@ const void* package_being_imported(const std::string& top_level) {
 
 }  // namespace
 
-Session::Inside::Inside() { ++inside_depth; }
-Session::Inside::~Inside() { --inside_depth; }
+Session::Inside::Inside() {
+  ++inside_depth;
+}
+Session::Inside::~Inside() {
+  --inside_depth;
+}
 
-Session::Session(SessionOptions options) : options_(std::move(options)), fs_(&posix_file_system()) {}
+Session::Session(SessionOptions options)
+    : options_(std::move(options)), fs_(&posix_file_system()) {}
 
-Session::~Session() { close(); }
+Session::~Session() {
+  close();
+}
 
 void Session::close() {
   if (closed_) return;
@@ -46,17 +56,20 @@ void Session::close() {
 
 namespace {
 
-// A folder that somebody named must look like a project; whether CMake can configure it shows later.
+// A folder that somebody named must look like a project; whether CMake can configure it shows
+// later.
 Status check_named_project(FileSystem& fs, const Path& root) {
   FileStat stat;
   if (!fs.lookup(root.c_str(), stat) || !stat.is_directory()) {
-    return Error{ErrorCode::invalid, "there is no folder " + root.string() + " (named in projects)",
+    return Error{ErrorCode::invalid,
+                 "there is no folder " + root.string() + " (named in projects)",
                  "name the folder that holds the project's CMakeLists.txt"};
   }
   for (const char* file : {"CMakeLists.txt", "pyproject.toml", "setup.py"}) {
     if (fs.lookup((root / file).c_str(), stat)) return ok_status();
   }
-  return Error{ErrorCode::invalid, "there is no CMakeLists.txt in " + root.string() + " (named in projects)",
+  return Error{ErrorCode::invalid,
+               "there is no CMakeLists.txt in " + root.string() + " (named in projects)",
                "name the folder that holds the project's CMakeLists.txt"};
 }
 
@@ -67,8 +80,9 @@ Result<std::unique_ptr<Session>> Session::create(SessionOptions options) {
   SessionOptions& set = session->options_;
   for (const Path& root : set.projects) REHOOK_TRY(check_named_project(*session->fs_, root));
   REHOOK_ASSIGN_OR_RETURN(session->store_, ArtifactStore::open(*session->fs_, set.store_dir));
-  session->registries_ = std::make_unique<TypeRegistries>(
-      *session->fs_, posix_process_runner(), set.bridge_source, session->store_->root() / "bridges");
+  session->registries_ =
+      std::make_unique<TypeRegistries>(*session->fs_, posix_process_runner(), set.bridge_source,
+                                       session->store_->root() / "bridges");
 
   BuildContext context;
   context.fs = session->fs_;
@@ -80,18 +94,22 @@ Result<std::unique_ptr<Session>> Session::create(SessionOptions options) {
   for (Py_ssize_t i = 0; suffixes && i < PyList_GET_SIZE(suffixes.get()); ++i) {
     context.extension_suffixes.push_back(to_string(PyList_GET_ITEM(suffixes.get(), i)));
   }
-  std::string abi = context.extension_suffixes.empty() ? "" : context.extension_suffixes.front();
+  std::string abi =
+      context.extension_suffixes.empty() ? "" : context.extension_suffixes.front();
   abi = abi.size() > 4 && abi.ends_with(".so") ? abi.substr(1, abi.size() - 4) : abi;
   context.interpreter["python abi"] = abi;
   context.interpreter["python prefix"] = to_string(PySys_GetObject("prefix"));
-  context.interpreter["python version"] = std::string(Py_GetVersion()).substr(0, std::string(Py_GetVersion()).find(' '));
+  context.interpreter["python version"] =
+      std::string(Py_GetVersion()).substr(0, std::string(Py_GetVersion()).find(' '));
   context.interpreter["settings"] = set.settings_key;
   Session* const self = session.get();
   context.describe = [self](const Path& root) -> Result<ProjectDescription> {
     const GilAcquire gil;
     const Inside inside;
-    auto description = describe_in_python(self->options_.describe_project.get(), root, self->cause_);
-    if (description && !self->options_.targets.empty()) description->targets = self->options_.targets;
+    auto description =
+        describe_in_python(self->options_.describe_project.get(), root, self->cause_);
+    if (description && !self->options_.targets.empty())
+      description->targets = self->options_.targets;
     return description;
   };
   session->projects_ = std::make_unique<ProjectRegistry>(std::move(context), set.projects);
@@ -108,7 +126,8 @@ void Session::log(int level, const std::string& line) {
   SavedError pending = SavedError::take();
   const Ref number = Ref::steal(PyLong_FromLong(level));
   const Ref text = from_string(line);
-  const Ref done = Ref::steal(PyObject_CallFunctionObjArgs(options_.log.get(), number.get(), text.get(), nullptr));
+  const Ref done = Ref::steal(
+      PyObject_CallFunctionObjArgs(options_.log.get(), number.get(), text.get(), nullptr));
   if (!done) PyErr_Clear();
   if (pending) std::move(pending).restore();
 }
@@ -118,12 +137,15 @@ BuildEvents Session::events(const Project& project) {
   events.on_progress = [this, root = project.root.native()](const Progress& progress) {
     const GilAcquire gil;
     if (!options_.on_progress || options_.on_progress.get() == Py_None || cause_) return;
-    const Ref event = Ref::steal(Py_BuildValue("{s:s#,s:i,s:i,s:s#,s:s#}", "phase", progress.phase.data(),
-                                               static_cast<Py_ssize_t>(progress.phase.size()), "done", progress.done,
-                                               "total", progress.total, "text", progress.text.data(),
-                                               static_cast<Py_ssize_t>(progress.text.size()), "project", root.data(),
-                                               static_cast<Py_ssize_t>(root.size())));
-    const Ref done = event ? Ref::steal(PyObject_CallOneArg(options_.on_progress.get(), event.get())) : Ref();
+    const Ref event = Ref::steal(
+        Py_BuildValue("{s:s#,s:i,s:i,s:s#,s:s#}", "phase", progress.phase.data(),
+                      static_cast<Py_ssize_t>(progress.phase.size()), "done", progress.done,
+                      "total", progress.total, "text", progress.text.data(),
+                      static_cast<Py_ssize_t>(progress.text.size()), "project", root.data(),
+                      static_cast<Py_ssize_t>(root.size())));
+    const Ref done =
+        event ? Ref::steal(PyObject_CallOneArg(options_.on_progress.get(), event.get()))
+              : Ref();
     if (!done) PyErr_Clear();  // a broken progress display must not break the build
   };
   if (options_.enable_reloading) {
@@ -145,7 +167,8 @@ Result<UpdateOutcome> Session::update(Project& project, Force force, Retry retry
   auto outcome = without_gil([&] { return project.update->update(force, retry, events); });
   if (!outcome) {
     if (outcome.error().code != ErrorCode::canceled) mark_stale(project, outcome.error());
-    log(k_info, "failed project=" + project.root.string() + " reason=\"" + outcome.error().message + "\"");
+    log(k_info, "failed project=" + project.root.string() + " reason=\"" +
+                    outcome.error().message + "\"");
     return outcome;
   }
   counters_.stats += outcome->stats;
@@ -153,9 +176,15 @@ Result<UpdateOutcome> Session::update(Project& project, Force force, Retry retry
   counters_.waited += outcome->waited ? 1 : 0;
   counters_.configured += outcome->configured ? 1 : 0;
   switch (outcome->kind) {
-    case UpdateOutcome::Kind::up_to_date: ++counters_.skipped; break;
-    case UpdateOutcome::Kind::reused: ++counters_.reused; break;
-    case UpdateOutcome::Kind::built: ++counters_.built; break;
+    case UpdateOutcome::Kind::up_to_date:
+      ++counters_.skipped;
+      break;
+    case UpdateOutcome::Kind::reused:
+      ++counters_.reused;
+      break;
+    case UpdateOutcome::Kind::built:
+      ++counters_.built;
+      break;
   }
   if (outcome->kind == UpdateOutcome::Kind::up_to_date) {
     log(k_debug, "up-to-date project=" + project.root.string());
@@ -164,18 +193,21 @@ Result<UpdateOutcome> Session::update(Project& project, Force force, Retry retry
   project.description.reset();
   prepare_bridge(project);
   const bool built = outcome->kind == UpdateOutcome::Kind::built;
-  log(k_info, std::string(built ? "rebuild" : "reuse") + " project=" + project.root.string() + " reason=\"" +
-                  outcome->reason + "\" took=" + std::to_string(outcome->decide_seconds + outcome->build_seconds) + "s");
+  log(k_info, std::string(built ? "rebuild" : "reuse") + " project=" + project.root.string() +
+                  " reason=\"" + outcome->reason + "\" took=" +
+                  std::to_string(outcome->decide_seconds + outcome->build_seconds) + "s");
   return outcome;
 }
 
 void Session::prepare_bridge(Project& project) {
   const auto products = project.update->products();
   if (!products || !options_.enable_reloading) return;
-  const bool needed = std::any_of(products->modules.begin(), products->modules.end(),
-                                  [](const BuiltModule& module) { return module.uses_pybind11; });
+  const bool needed =
+      std::any_of(products->modules.begin(), products->modules.end(),
+                  [](const BuiltModule& module) { return module.uses_pybind11; });
   const auto compiler = products->compilers.find("CXX");
-  if (needed && compiler != products->compilers.end()) registries_->prepare(products->bridge_flags, compiler->second);
+  if (needed && compiler != products->compilers.end())
+    registries_->prepare(products->bridge_flags, compiler->second);
 }
 
 Result<std::shared_ptr<ShadowFolder>> Session::shadows() {
@@ -187,13 +219,17 @@ Result<std::shared_ptr<ShadowFolder>> Session::shadows() {
 }
 
 bool Session::is_excluded(const std::string& name) const {
-  return std::any_of(options_.exclude.begin(), options_.exclude.end(), [&](const std::string& pattern) {
-    if (pattern.ends_with(".*")) return name.starts_with(pattern.substr(0, pattern.size() - 1));
-    return name == pattern;
-  });
+  return std::any_of(options_.exclude.begin(), options_.exclude.end(),
+                     [&](const std::string& pattern) {
+                       if (pattern.ends_with(".*"))
+                         return name.starts_with(pattern.substr(0, pattern.size() - 1));
+                       return name == pattern;
+                     });
 }
 
-void Session::invalidate_caches() { projects_->invalidate(); }
+void Session::invalidate_caches() {
+  projects_->invalidate();
+}
 
 Project* Session::project_of(const std::string& module) {
   const Inside inside;
@@ -249,7 +285,8 @@ Ref Session::package_spec(const std::string& name, const Path& folder, PyObject*
     const Ref keywords = Ref::steal(Py_BuildValue("{s:O}", "is_package", Py_True));
     Ref spec = Ref::steal(PyObject_Call(type.get(), arguments.get(), keywords.get()));
     if (!spec) return {};
-    const Ref locations = Ref::steal(PyObject_GetAttrString(spec.get(), "submodule_search_locations"));
+    const Ref locations =
+        Ref::steal(PyObject_GetAttrString(spec.get(), "submodule_search_locations"));
     const Ref text = from_string(folder.native());
     PyList_Append(locations.get(), text.get());
     return spec;
@@ -260,7 +297,8 @@ Ref Session::package_spec(const std::string& name, const Path& folder, PyObject*
 
 Result<Ref> Session::extension_spec(Project& project, const BuiltModule& module) {
   const auto known = extensions_.find(module.module);
-  const Path file = known != extensions_.end() ? known->second.current.file : project.update->artifact_path(module);
+  const Path file = known != extensions_.end() ? known->second.current.file
+                                               : project.update->artifact_path(module);
   Ref spec = make_file_spec(module.module, file, extension_loader_.get());
   if (!spec) {
     cause_ = SavedError::take();
@@ -276,7 +314,8 @@ Result<Ref> Session::find_new(Project& project, const std::string& name, PyObjec
     const Path folder = projects_->package_folder(project, name);
     if (!folder.empty()) {
       const Ref external = Ref::steal(PyImport_ImportModule("_frozen_importlib_external"));
-      const Ref source_loader = Ref::steal(PyObject_GetAttrString(external.get(), "SourceFileLoader"));
+      const Ref source_loader =
+          Ref::steal(PyObject_GetAttrString(external.get(), "SourceFileLoader"));
       Ref spec = package_spec(name, folder, source_loader.get());
       // Python files that an editable install generated stay reachable behind the sources.
       const auto description = project.description;
@@ -288,7 +327,8 @@ Result<Ref> Session::find_new(Project& project, const std::string& name, PyObjec
   }
   const void* const import = package_being_imported(top_level_of(name));
   if (import == nullptr || project.decided_for != import) {
-    const Force force = options_.force_rebuild && project.decided_for == nullptr ? Force::yes : Force::no;
+    const Force force =
+        options_.force_rebuild && project.decided_for == nullptr ? Force::yes : Force::no;
     auto outcome = update(project, force, Retry::always);
     if (!outcome) return std::move(outcome).error();
     project.decided_for = import != nullptr ? import : &project;
@@ -298,7 +338,8 @@ Result<Ref> Session::find_new(Project& project, const std::string& name, PyObjec
   for (const BuiltModule& module : products->modules) {
     if (module.module != name) continue;
     if (const auto known = extensions_.find(name); known != extensions_.end()) {
-      // Removed from sys.modules and imported again: the same module object, with the newest code.
+      // Removed from sys.modules and imported again: the same module object, with the newest
+      // code.
       Plan plan;
       ReloadSummary summary;
       this->plan(project, {name}, "imported again", plan, summary);
@@ -310,9 +351,11 @@ Result<Ref> Session::find_new(Project& project, const std::string& name, PyObjec
     }
     return extension_spec(project, module);
   }
-  if (const auto file = products->python_files.find(name); file != products->python_files.end()) {
+  if (const auto file = products->python_files.find(name);
+      file != products->python_files.end()) {
     const Ref external = Ref::steal(PyImport_ImportModule("_frozen_importlib_external"));
-    const Ref source_loader = Ref::steal(PyObject_GetAttrString(external.get(), "SourceFileLoader"));
+    const Ref source_loader =
+        Ref::steal(PyObject_GetAttrString(external.get(), "SourceFileLoader"));
     remember_python_source(name, file->second);
     Ref spec = make_file_spec(name, file->second, source_loader.get());
     PyErr_Clear();
@@ -347,7 +390,8 @@ Result<Ref> Session::create_module(PyObject* spec) {
 
 bool Session::exec_module(PyObject* module) {
   const std::string name = string_attribute(module, "__name__");
-  if (const auto known = extensions_.find(name); known != extensions_.end() && known->second.module.get() == module) {
+  if (const auto known = extensions_.find(name);
+      known != extensions_.end() && known->second.module.get() == module) {
     return true;  // executed long ago
   }
   if (!exec_extension(module)) return false;
@@ -356,7 +400,8 @@ bool Session::exec_module(PyObject* module) {
   extension.module = Ref::borrow(module);
   PyObject *key = nullptr, *value = nullptr;
   Py_ssize_t at = 0;
-  while (PyModule_Check(module) && PyDict_Next(PyModule_GetDict(module), &at, &key, &value) != 0) {
+  while (PyModule_Check(module) &&
+         PyDict_Next(PyModule_GetDict(module), &at, &key, &value) != 0) {
     extension.names.insert(to_string(key));
   }
   extension.names_known = true;

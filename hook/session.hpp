@@ -18,7 +18,7 @@ namespace rehook {
 struct SessionOptions {
   Path store_dir;
   std::vector<Path> projects;
-  std::vector<std::string> exclude;   // module names; "pkg.*" takes everything below
+  std::vector<std::string> exclude;  // module names; "pkg.*" takes everything below
   std::vector<std::string> targets;
   Path build_dir;
   std::string settings_key;
@@ -46,7 +46,8 @@ struct ReloadSummary {
 };
 
 struct Counters {
-  std::size_t built = 0, reused = 0, waited = 0, configured = 0, reloaded = 0, skipped = 0, stats = 0, hashed = 0;
+  std::size_t built = 0, reused = 0, waited = 0, configured = 0, reloaded = 0, skipped = 0,
+              stats = 0, hashed = 0;
 };
 
 // A failure of any project, for errors().
@@ -58,8 +59,9 @@ struct ReportedFailure {
   std::string when;
 };
 
-// One installed rehook: answers the import system and reloads. Every method needs the GIL; builds run
-// without it. After a failure, take_cause() holds the Python exception behind it, if there is one.
+// One installed rehook: answers the import system and reloads. Every method needs the GIL;
+// builds run without it. After a failure, take_cause() holds the Python exception behind it, if
+// there is one.
 class Session final {
  public:
   static Result<std::unique_ptr<Session>> create(SessionOptions options);
@@ -78,13 +80,16 @@ class Session final {
 
   Result<ReloadSummary> reload(const std::vector<std::string>& names, Retry retry);
   std::vector<std::string> modified(const std::string& path);
-  Result<std::vector<std::pair<Path, UpdateOutcome>>> build(const std::vector<std::string>& targets, Force force);
+  Result<std::vector<std::pair<Path, UpdateOutcome>>> build(
+      const std::vector<std::string>& targets, Force force);
   [[nodiscard]] bool is_reloading() const { return reloading_thread_ != 0; }
 
   [[nodiscard]] ProjectRegistry& projects() { return *projects_; }
   // The project that serves `module`, or null.
   [[nodiscard]] Project* project_of(const std::string& module);
-  [[nodiscard]] const std::map<std::string, LoadedExtension>& extensions() const { return extensions_; }
+  [[nodiscard]] const std::map<std::string, LoadedExtension>& extensions() const {
+    return extensions_;
+  }
   [[nodiscard]] const StaleRegistry& stale() const { return stale_; }
   [[nodiscard]] const Counters& counters() const { return counters_; }
   [[nodiscard]] std::vector<ReportedFailure> failures();
@@ -102,7 +107,8 @@ class Session final {
   void close();
 
  private:
-  // Marks this thread as running rehook's own code: imports made meanwhile are not ours to serve.
+  // Marks this thread as running rehook's own code: imports made meanwhile are not ours to
+  // serve.
   struct Inside {
     Inside();
     ~Inside();
@@ -128,7 +134,8 @@ class Session final {
     std::vector<std::string> python;  // Python modules whose source changed
     std::vector<std::string> around;  // all loaded Python modules of the projects concerned
   };
-  using Wanted = std::vector<std::string>;  // module names; each stands for itself and all below it
+  using Wanted =
+      std::vector<std::string>;  // module names; each stands for itself and all below it
 
   explicit Session(SessionOptions options);
   void log(int level, const std::string& line);
@@ -136,14 +143,18 @@ class Session final {
   Result<UpdateOutcome> update(Project& project, Force force, Retry retry);
   [[nodiscard]] bool is_excluded(const std::string& name) const;
   [[nodiscard]] Result<Ref> find_new(Project& project, const std::string& name, PyObject* path);
-  [[nodiscard]] Result<Ref> find_for_reload(Project& project, const std::string& name, PyObject* target);
-  [[nodiscard]] Ref package_spec(const std::string& name, const Path& folder, PyObject* loader_type);
+  [[nodiscard]] Result<Ref> find_for_reload(Project& project, const std::string& name,
+                                            PyObject* target);
+  [[nodiscard]] Ref package_spec(const std::string& name, const Path& folder,
+                                 PyObject* loader_type);
   [[nodiscard]] Result<Ref> extension_spec(Project& project, const BuiltModule& module);
   [[nodiscard]] bool is_python_module(const std::string& name, PyObject* path);
   void remember_python_source(const std::string& name, const Path& file);
   [[nodiscard]] LoadedExtension* loaded_extension(Project& project, const BuiltModule& module);
-  Result<Wanted> resolve(const std::vector<std::string>& names, std::vector<Project*>& projects);
-  void plan(Project& project, const Wanted& wanted, const std::string& reason, Plan& plan, ReloadSummary& summary);
+  Result<Wanted> resolve(const std::vector<std::string>& names,
+                         std::vector<Project*>& projects);
+  void plan(Project& project, const Wanted& wanted, const std::string& reason, Plan& plan,
+            ReloadSummary& summary);
   [[nodiscard]] bool python_source_changed(const std::string& name);
   Result<std::shared_ptr<ReloadTransaction>> start(Plan& plan);
   void finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary& summary);
@@ -151,8 +162,8 @@ class Session final {
   void remind(ReloadSummary* summary);
   Result<std::shared_ptr<ShadowFolder>> shadows();
   void prepare_bridge(Project& project);
-  Result<ReloadSummary> update_and_plan(const std::vector<Project*>& projects, const Wanted& wanted, Retry retry,
-                                        Plan& plan);
+  Result<ReloadSummary> update_and_plan(const std::vector<Project*>& projects,
+                                        const Wanted& wanted, Retry retry, Plan& plan);
   Error note_failure(const Plan& plan, Error error);
   void forget_failure_of(const std::string& module);
 
@@ -171,7 +182,8 @@ class Session final {
     Plan plan;
     ReloadSummary summary;
   };
-  std::map<std::string, Pending> pending_;  // importlib.reload(package): between find_spec and exec_module
+  std::map<std::string, Pending>
+      pending_;  // importlib.reload(package): between find_spec and exec_module
   std::vector<ReportedFailure> reload_failures_;
   StaleRegistry stale_;
   Counters counters_;

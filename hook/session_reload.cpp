@@ -1,4 +1,5 @@
-// The reloading half of Session: resolve what was asked for, update the projects, plan, transact.
+// The reloading half of Session: resolve what was asked for, update the projects, plan,
+// transact.
 #include <algorithm>
 #include <chrono>
 #include <ctime>
@@ -15,7 +16,9 @@ namespace {
 constexpr int k_info = 20, k_warning = 30;
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 std::string utc_now() {
   const std::time_t now = std::time(nullptr);
@@ -30,11 +33,14 @@ bool is_below(const std::string& module, const std::string& wanted) {
   return module == wanted || module.starts_with(wanted + ".");
 }
 
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+std::string first_line(const std::string& text) {
+  return text.substr(0, text.find('\n'));
+}
 
 }  // namespace
 
-Session::Turn::Turn(Session& session) : session_(&session), lock_(session.reload_mutex_, std::defer_lock) {
+Session::Turn::Turn(Session& session)
+    : session_(&session), lock_(session.reload_mutex_, std::defer_lock) {
   {
     const GilRelease released;
     lock_.lock();
@@ -42,13 +48,19 @@ Session::Turn::Turn(Session& session) : session_(&session), lock_(session.reload
   session_->reloading_thread_ = PyThread_get_thread_ident();
 }
 
-Session::Turn::~Turn() { session_->reloading_thread_ = 0; }
+Session::Turn::~Turn() {
+  session_->reloading_thread_ = 0;
+}
 
-bool Session::is_reloading_here() const { return reloading_thread_.load() == PyThread_get_thread_ident(); }
+bool Session::is_reloading_here() const {
+  return reloading_thread_.load() == PyThread_get_thread_ident();
+}
 
-// Who runs now (or what was loaded before rehook looked); null when the module is not in sys.modules.
+// Who runs now (or what was loaded before rehook looked); null when the module is not in
+// sys.modules.
 LoadedExtension* Session::loaded_extension(Project& project, const BuiltModule& built) {
-  if (const auto known = extensions_.find(built.module); known != extensions_.end()) return &known->second;
+  if (const auto known = extensions_.find(built.module); known != extensions_.end())
+    return &known->second;
   const Ref module = loaded_module(built.module);
   if (!module || !PyModule_Check(module.get())) return nullptr;
   const Ref spec = optional_attribute(module.get(), "__spec__");
@@ -57,7 +69,8 @@ LoadedExtension* Session::loaded_extension(Project& project, const BuiltModule& 
   extension.project = project.root;
   extension.module = module;
   extension.current.file = string_attribute(spec.get(), "origin");
-  if (extension.current.file.empty()) extension.current.file = string_attribute(module.get(), "__file__");
+  if (extension.current.file.empty())
+    extension.current.file = string_attribute(module.get(), "__file__");
   if (auto bytes = fs_->read(extension.current.file)) {
     if (auto code = loadable_digest(*bytes)) extension.current.code = *code;
   }
@@ -68,19 +81,22 @@ bool Session::python_source_changed(const std::string& name) {
   const auto known = python_sources_.find(name);
   if (known == python_sources_.end()) return false;
   FileStat now;
-  if (!fs_->lookup(known->second.first.c_str(), now)) return false;  // gone: the old code keeps running
+  if (!fs_->lookup(known->second.first.c_str(), now))
+    return false;  // gone: the old code keeps running
   const FileStat& before = known->second.second;
-  return now.mtime_ns != before.mtime_ns || now.size != before.size || now.inode != before.inode;
+  return now.mtime_ns != before.mtime_ns || now.size != before.size ||
+         now.inode != before.inode;
 }
 
-void Session::plan(Project& project, const Wanted& wanted, const std::string& reason, Plan& plan,
-                   ReloadSummary& summary) {
+void Session::plan(Project& project, const Wanted& wanted, const std::string& reason,
+                   Plan& plan, ReloadSummary& summary) {
   const auto products = project.update->products();
   if (!products) return;
   const auto compiler = products->compilers.find("CXX");
   const auto is_wanted = [&](const std::string& module) {
-    return wanted.empty() || std::any_of(wanted.begin(), wanted.end(),
-                                         [&](const std::string& name) { return is_below(module, name); });
+    return wanted.empty() ||
+           std::any_of(wanted.begin(), wanted.end(),
+                       [&](const std::string& name) { return is_below(module, name); });
   };
   std::set<std::string> top_levels;
   for (const auto& [package, folder] : products->packages) top_levels.insert(package);
@@ -108,25 +124,31 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
   const Ref names = Ref::steal(PyDict_Keys(PyImport_GetModuleDict()));
   for (Py_ssize_t i = 0; names && i < PyList_GET_SIZE(names.get()); ++i) {
     const std::string name = to_string(PyList_GET_ITEM(names.get(), i));
-    if (!top_levels.contains(name.substr(0, name.find('.'))) || extensions_.contains(name)) continue;
+    if (!top_levels.contains(name.substr(0, name.find('.'))) || extensions_.contains(name))
+      continue;
     plan.around.push_back(name);
     if (!python_sources_.contains(name)) {
       const Ref module = loaded_module(name);
       const std::string file = string_attribute(module.get(), "__file__");
       if (file.ends_with(".py")) remember_python_source(name, file);
     }
-    if (is_wanted(name) && !is_excluded(name) && python_source_changed(name)) plan.python.push_back(name);
+    if (is_wanted(name) && !is_excluded(name) && python_source_changed(name))
+      plan.python.push_back(name);
   }
   // Submodules before the packages that import from them.
-  std::sort(plan.python.begin(), plan.python.end(), [](const std::string& a, const std::string& b) {
-    const auto depth = [](const std::string& name) { return std::count(name.begin(), name.end(), '.'); };
-    return depth(a) != depth(b) ? depth(a) > depth(b) : a < b;
-  });
+  std::sort(plan.python.begin(), plan.python.end(),
+            [](const std::string& a, const std::string& b) {
+              const auto depth = [](const std::string& name) {
+                return std::count(name.begin(), name.end(), '.');
+              };
+              return depth(a) != depth(b) ? depth(a) > depth(b) : a < b;
+            });
 }
 
 Result<std::shared_ptr<ReloadTransaction>> Session::start(Plan& plan) {
   REHOOK_ASSIGN_OR_RETURN(const std::shared_ptr<ShadowFolder> folder, shadows());
-  auto transaction = std::make_shared<ReloadTransaction>(*fs_, *registries_, *folder, extension_loader_.get());
+  auto transaction =
+      std::make_shared<ReloadTransaction>(*fs_, *registries_, *folder, extension_loader_.get());
   const auto cancel = [this] {
     const GilAcquire gil;
     if (PyErr_CheckSignals() == 0) return false;
@@ -152,8 +174,8 @@ void Session::finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary& 
     LoadedExtension& extension = *plan.modules[i].extension;
     extension.current.loaded_at = utc_now();
     forget_failure_of(extension.name);
-    summary.modules.push_back({extension.name, "extension", plan.reasons[i], extension.retired.back().number,
-                               extension.current.number, 0});
+    summary.modules.push_back({extension.name, "extension", plan.reasons[i],
+                               extension.retired.back().number, extension.current.number, 0});
     ++counters_.reloaded;
     log(k_info, "reload module=" + extension.name + " reason=\"" + plan.reasons[i] +
                     "\" generation=" + std::to_string(extension.current.number));
@@ -169,7 +191,8 @@ void Session::finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary& 
 void Session::forget_failure_of(const std::string& module) {
   stale_.clear(module);
   std::erase_if(reload_failures_, [&](const ReportedFailure& failure) {
-    return std::find(failure.modules.begin(), failure.modules.end(), module) != failure.modules.end();
+    return std::find(failure.modules.begin(), failure.modules.end(), module) !=
+           failure.modules.end();
   });
 }
 
@@ -181,7 +204,9 @@ Error Session::note_failure(const Plan& plan, Error error) {
     stale_.mark(module.extension->name, first_line(error.message));
   }
   if (error.code != ErrorCode::canceled) {
-    std::erase_if(reload_failures_, [&](const ReportedFailure& known) { return known.modules == failure.modules; });
+    std::erase_if(reload_failures_, [&](const ReportedFailure& known) {
+      return known.modules == failure.modules;
+    });
     reload_failures_.push_back(std::move(failure));
   }
   return error;
@@ -202,7 +227,8 @@ void Session::remind(ReloadSummary* summary) {
   }
 }
 
-Result<Session::Wanted> Session::resolve(const std::vector<std::string>& names, std::vector<Project*>& projects) {
+Result<Session::Wanted> Session::resolve(const std::vector<std::string>& names,
+                                         std::vector<Project*>& projects) {
   Wanted wanted;
   if (names.empty()) {
     projects = projects_->all();
@@ -214,32 +240,37 @@ Result<Session::Wanted> Session::resolve(const std::vector<std::string>& names, 
                    "import it first, or check the spelling"};
     }
     if (is_excluded(name)) {
-      return Error{ErrorCode::invalid, name + " is excluded from reloading by the setting exclude",
+      return Error{ErrorCode::invalid,
+                   name + " is excluded from reloading by the setting exclude",
                    "take it out of exclude, or reload another module"};
     }
     Project* project = project_of(name);
     if (project == nullptr) {
-      return Error{ErrorCode::invalid, name + " does not belong to a CMake project that rehook knows",
+      return Error{ErrorCode::invalid,
+                   name + " does not belong to a CMake project that rehook knows",
                    "name the project's folder: rehook.install(projects=[\"path/to/project\"])"};
     }
-    if (std::find(projects.begin(), projects.end(), project) == projects.end()) projects.push_back(project);
+    if (std::find(projects.begin(), projects.end(), project) == projects.end())
+      projects.push_back(project);
     wanted.push_back(name);
   }
   return wanted;
 }
 
-Result<ReloadSummary> Session::update_and_plan(const std::vector<Project*>& projects, const Wanted& wanted,
-                                               Retry retry, Plan& plan) {
+Result<ReloadSummary> Session::update_and_plan(const std::vector<Project*>& projects,
+                                               const Wanted& wanted, Retry retry, Plan& plan) {
   ReloadSummary summary;
   std::vector<std::string> reasons;
   std::vector<Project*> current;
   for (Project* project : projects) {
     // Never built and nothing of it loaded: reload() has no business building it.
     const auto products = project->update->products();
-    const bool concerned = !wanted.empty() || (products && std::any_of(products->modules.begin(), products->modules.end(),
-                                                                       [](const BuiltModule& module) {
-                                                                         return static_cast<bool>(loaded_module(module.module));
-                                                                       }));
+    const bool concerned =
+        !wanted.empty() ||
+        (products && std::any_of(products->modules.begin(), products->modules.end(),
+                                 [](const BuiltModule& module) {
+                                   return static_cast<bool>(loaded_module(module.module));
+                                 }));
     if (!concerned) continue;
     auto outcome = update(*project, Force::no, retry);
     if (!outcome) {
@@ -255,14 +286,16 @@ Result<ReloadSummary> Session::update_and_plan(const std::vector<Project*>& proj
     reasons.push_back(outcome->reason);
     current.push_back(project);
   }
-  for (std::size_t i = 0; i < current.size(); ++i) this->plan(*current[i], wanted, reasons[i], plan, summary);
+  for (std::size_t i = 0; i < current.size(); ++i)
+    this->plan(*current[i], wanted, reasons[i], plan, summary);
   return summary;
 }
 
 Result<ReloadSummary> Session::reload(const std::vector<std::string>& names, Retry retry) {
   const auto start_time = Clock::now();
   if (is_reloading_here()) {
-    return Error{ErrorCode::invalid, "a reload is running in this thread already", "call reload() after it has ended"};
+    return Error{ErrorCode::invalid, "a reload is running in this thread already",
+                 "call reload() after it has ended"};
   }
   const Turn turn(*this);
   const TraceStep step("reload");
@@ -270,7 +303,8 @@ Result<ReloadSummary> Session::reload(const std::vector<std::string>& names, Ret
   std::vector<Project*> projects;
   REHOOK_ASSIGN_OR_RETURN(const Wanted wanted, resolve(names, projects));
   Plan plan;
-  REHOOK_ASSIGN_OR_RETURN(ReloadSummary summary, update_and_plan(projects, wanted, retry, plan));
+  REHOOK_ASSIGN_OR_RETURN(ReloadSummary summary,
+                          update_and_plan(projects, wanted, retry, plan));
   if (!plan.modules.empty() || !plan.python.empty()) {
     const auto load_start = Clock::now();
     auto transaction = start(plan);
@@ -287,7 +321,8 @@ Result<ReloadSummary> Session::reload(const std::vector<std::string>& names, Ret
 // importlib.reload(module): the compiled modules change here, before the import system touches
 // anything; a package's own body is then executed by the import system, and only after that the
 // transaction is committed.
-Result<Ref> Session::find_for_reload(Project& project, const std::string& name, PyObject* target) {
+Result<Ref> Session::find_for_reload(Project& project, const std::string& name,
+                                     PyObject* target) {
   if (is_reloading_here()) return Ref();
   const Turn turn(*this);
   pending_.erase(name);
@@ -295,13 +330,16 @@ Result<Ref> Session::find_for_reload(Project& project, const std::string& name, 
   const auto before = project.update->products();
   const bool is_extension =
       extensions_.contains(name) ||
-      (before && std::any_of(before->modules.begin(), before->modules.end(),
-                             [&](const BuiltModule& module) { return module.module == name; })) ||
+      (before &&
+       std::any_of(before->modules.begin(), before->modules.end(),
+                   [&](const BuiltModule& module) { return module.module == name; })) ||
       string_attribute(target, "__file__").ends_with(".so");
   const Ref path = optional_attribute(target, "__path__");
-  if (!is_extension && !path) return Ref();  // a plain Python module: the import system's own business
+  if (!is_extension && !path)
+    return Ref();  // a plain Python module: the import system's own business
 
-  REHOOK_ASSIGN_OR_RETURN(ReloadSummary summary, update_and_plan({&project}, {name}, Retry::when_changed, plan));
+  REHOOK_ASSIGN_OR_RETURN(ReloadSummary summary,
+                          update_and_plan({&project}, {name}, Retry::when_changed, plan));
   // importlib executes this one itself, in any case.
   std::erase(plan.python, name);
   auto transaction = start(plan);
@@ -311,7 +349,8 @@ Result<Ref> Session::find_for_reload(Project& project, const std::string& name, 
   const auto products = project.update->products();
   if (is_extension) {
     finish(**transaction, plan, summary);
-    for (const BuiltModule& module : products ? products->modules : std::vector<BuiltModule>()) {
+    for (const BuiltModule& module :
+         products ? products->modules : std::vector<BuiltModule>()) {
       if (module.module == name) return extension_spec(project, module);
     }
     return Error{ErrorCode::not_found, name + " is no longer built by " + project.root.string(),
@@ -320,7 +359,8 @@ Result<Ref> Session::find_for_reload(Project& project, const std::string& name, 
   const Path folder = projects_->package_folder(project, name);
   const Ref file = optional_attribute(target, "__file__");
   Path package = folder;
-  if (package.empty() && file && file.get() != Py_None) package = Path(to_string(file.get())).parent_path();
+  if (package.empty() && file && file.get() != Py_None)
+    package = Path(to_string(file.get())).parent_path();
   (*transaction)->journal(target);
   Ref spec = package.empty() ? Ref() : package_spec(name, package, package_loader_.get());
   PyErr_Clear();
@@ -339,13 +379,15 @@ bool Session::exec_reloaded_package(PyObject* loader, PyObject* module) {
   const auto waiting = pending_.find(name);
   const Ref external = Ref::steal(PyImport_ImportModule("_frozen_importlib_external"));
   const Ref type = Ref::steal(PyObject_GetAttrString(external.get(), "SourceFileLoader"));
-  const Ref done = Ref::steal(PyObject_CallMethod(type.get(), "exec_module", "OO", loader, module));
+  const Ref done =
+      Ref::steal(PyObject_CallMethod(type.get(), "exec_module", "OO", loader, module));
   if (waiting == pending_.end()) return static_cast<bool>(done);
   Pending pending = std::move(waiting->second);
   pending_.erase(waiting);
   if (!done) {
     SavedError cause = SavedError::take();
-    pending.transaction.reset();  // rolls back: the old world, this package's namespace included
+    pending.transaction
+        .reset();  // rolls back: the old world, this package's namespace included
     std::move(cause).restore();
     return false;
   }
@@ -356,7 +398,8 @@ bool Session::exec_reloaded_package(PyObject* loader, PyObject* module) {
 std::vector<std::string> Session::modified(const std::string& path) {
   std::vector<std::string> names;
   for (Project* project : projects_->all()) {
-    if (!path.empty() && !is_below(project->root.native(), path) && !project->root.native().starts_with(path + "/") &&
+    if (!path.empty() && !is_below(project->root.native(), path) &&
+        !project->root.native().starts_with(path + "/") &&
         !path.starts_with(project->root.native())) {
       continue;
     }
@@ -377,7 +420,8 @@ std::vector<std::string> Session::modified(const std::string& path) {
   return names;
 }
 
-Result<std::vector<std::pair<Path, UpdateOutcome>>> Session::build(const std::vector<std::string>& targets, Force force) {
+Result<std::vector<std::pair<Path, UpdateOutcome>>> Session::build(
+    const std::vector<std::string>& targets, Force force) {
   std::vector<Project*> projects;
   for (const std::string& target : targets) {
     if (target.find('/') != std::string::npos) {
@@ -385,7 +429,8 @@ Result<std::vector<std::pair<Path, UpdateOutcome>>> Session::build(const std::ve
     } else if (Project* project = project_of(target)) {
       projects.push_back(project);
     } else {
-      return Error{ErrorCode::invalid, target + " does not belong to a CMake project that rehook knows",
+      return Error{ErrorCode::invalid,
+                   target + " does not belong to a CMake project that rehook knows",
                    "give the project's folder instead"};
     }
   }
@@ -406,7 +451,8 @@ std::vector<ReportedFailure> Session::failures() {
     if (!failure) continue;
     ReportedFailure reported{project->root, {}, "build", failure->error, failure->when};
     if (const auto products = project->update->products()) {
-      for (const BuiltModule& module : products->modules) reported.modules.push_back(module.module);
+      for (const BuiltModule& module : products->modules)
+        reported.modules.push_back(module.module);
     }
     failures.push_back(std::move(reported));
   }

@@ -6,8 +6,8 @@
 
 namespace rehook {
 
-// Modules whose running code differs from the saved source because the last build or reload of it
-// failed, and why. Feeds the one-line reminder.
+// Modules whose running code differs from the saved source because the last build or reload of
+// it failed, and why. Feeds the one-line reminder.
 class StaleRegistry final {
  public:
   void mark(const std::string& module, const std::string& why) { why_[module] = why; }

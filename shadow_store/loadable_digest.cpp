@@ -17,13 +17,14 @@ constexpr std::uint32_t k_load = 1;
 template <typename T>
 T load(std::string_view bytes, std::size_t at) {
   T value{};
-  if (at <= bytes.size() && bytes.size() - at >= sizeof value) std::memcpy(&value, bytes.data() + at, sizeof value);
+  if (at <= bytes.size() && bytes.size() - at >= sizeof value)
+    std::memcpy(&value, bytes.data() + at, sizeof value);
   return value;
 }
 
 // Adds [begin, end) without the part that lies in [skip, skip_end).
-void add_without(Hasher& hasher, std::string_view bytes, std::size_t begin, std::size_t end, std::size_t skip,
-                 std::size_t skip_end) {
+void add_without(Hasher& hasher, std::string_view bytes, std::size_t begin, std::size_t end,
+                 std::size_t skip, std::size_t skip_end) {
   if (skip >= skip_end || skip_end <= begin || skip >= end) {
     hasher.add(bytes.substr(begin, end - begin));
     return;
@@ -35,7 +36,8 @@ void add_without(Hasher& hasher, std::string_view bytes, std::size_t begin, std:
 }  // namespace
 
 Result<Digest> loadable_digest(std::string_view library) {
-  REHOOK_ASSIGN_OR_RETURN(const ElfImage image, ElfImage::parse(library));  // every range below is inside
+  REHOOK_ASSIGN_OR_RETURN(const ElfImage image,
+                          ElfImage::parse(library));  // every range below is inside
   const std::string_view id = image.build_id();
   const std::size_t id_begin = id.empty() ? 0 : image.file_offset(id);
   const auto table = static_cast<std::size_t>(load<std::uint64_t>(library, k_phoff));
@@ -47,7 +49,8 @@ Result<Digest> loadable_digest(std::string_view library) {
     const std::size_t entry = table + i * stride;
     if (load<std::uint32_t>(library, entry + k_type) != k_load) continue;
     auto begin = static_cast<std::size_t>(load<std::uint64_t>(library, entry + k_offset));
-    const std::size_t end = begin + static_cast<std::size_t>(load<std::uint64_t>(library, entry + k_filesz));
+    const std::size_t end =
+        begin + static_cast<std::size_t>(load<std::uint64_t>(library, entry + k_filesz));
     if (end > library.size() || end < begin) continue;
     hasher.add_field(std::to_string(i));
     if (begin < k_header_size) begin = k_header_size;

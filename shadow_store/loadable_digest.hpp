@@ -7,10 +7,10 @@
 
 namespace rehook {
 
-// Digest of what the loader maps of a shared library: the contents of its PT_LOAD segments, without
-// the ELF header (which counts the sections) and the build id (a hash over everything). Two builds
-// with the same loadable digest run the same code, even if their debug information differs, as it
-// does after an edit of a comment. corrupt as for ElfImage::parse.
+// Digest of what the loader maps of a shared library: the contents of its PT_LOAD segments,
+// without the ELF header (which counts the sections) and the build id (a hash over everything).
+// Two builds with the same loadable digest run the same code, even if their debug information
+// differs, as it does after an edit of a comment. corrupt as for ElfImage::parse.
 [[nodiscard]] Result<Digest> loadable_digest(std::string_view library);
 
 }  // namespace rehook

@@ -24,10 +24,12 @@ class FingerprintTest : public ::testing::Test {
     std::ofstream(dir_ / name) << text;
     return dir_ / name;
   }
-  // Stamps that look old enough to be trusted; ctime can't be set, so wait past the clock's grain.
+  // Stamps that look old enough to be trusted; ctime can't be set, so wait past the clock's
+  // grain.
   static void settle() { std::this_thread::sleep_for(std::chrono::milliseconds(30)); }
 
-  std::vector<Input> measured(const std::vector<Path>& files, InputKind kind = InputKind::file) const {
+  std::vector<Input> measured(const std::vector<Path>& files,
+                              InputKind kind = InputKind::file) const {
     std::vector<Input> inputs;
     for (const Path& file : files) {
       Input input;
@@ -113,9 +115,11 @@ TEST_F(FingerprintTest, AValueThatAppearsIsAChange) {
   measure_input(posix_file_system(), flags);
   std::vector<Input> inputs = {flags};
   EXPECT_TRUE(scan_inputs(posix_file_system(), inputs, {}).changes.empty());
-  const InputScan scan = scan_inputs(posix_file_system(), inputs, {{"environment CXXFLAGS", "-O0"}});
+  const InputScan scan =
+      scan_inputs(posix_file_system(), inputs, {{"environment CXXFLAGS", "-O0"}});
   ASSERT_EQ(scan.changes.size(), 1U);
-  EXPECT_EQ(describe_change("/src", inputs[0], scan.changes[0]), "environment CXXFLAGS changed from '' to '-O0'");
+  EXPECT_EQ(describe_change("/src", inputs[0], scan.changes[0]),
+            "environment CXXFLAGS changed from '' to '-O0'");
 }
 
 TEST_F(FingerprintTest, TheFingerprintDoesNotDependOnTheOrderOfDiscovery) {

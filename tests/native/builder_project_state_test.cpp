@@ -24,7 +24,8 @@ ProjectState sample() {
   value.digest = digest_of("-O2");
   state.inputs = {file, value};
   state.fingerprint = fingerprint_digest(state.inputs);
-  state.modules = {{"demo._core", "_core", "/build/demo/_core.so", "CMakeLists.txt:3", digest_of("x"), digest_of("y"), true}};
+  state.modules = {{"demo._core", "_core", "/build/demo/_core.so", "CMakeLists.txt:3",
+                    digest_of("x"), digest_of("y"), true}};
   state.packages = {{"demo", "/src/demo/demo"}};
   state.python_files = {{"demo._version", "/build/demo/_version.py"}};
   state.exclude = {"demo.tools"};
@@ -71,7 +72,8 @@ TEST(ProjectStateFile, AnotherFormatIsRefused) {
   bytes[8] = static_cast<char>(bytes[8] + 1);
   const std::string body = bytes.substr(0, bytes.size() - 16);
   const Digest digest = digest_of(body);
-  const std::string resealed = body + std::string(reinterpret_cast<const char*>(digest.bytes.data()), 16);
+  const std::string resealed =
+      body + std::string(reinterpret_cast<const char*>(digest.bytes.data()), 16);
   EXPECT_FALSE(parse_project_state(resealed).ok());
 }
 
