@@ -11,6 +11,8 @@
 #include "builder/build_folder.hpp"
 #include "builder/build_plan.hpp"
 #include "builder/project_state.hpp"
+#include "hook/build_failure.hpp"
+#include "hook/build_values.hpp"
 #include "shadow_store/artifact_store.hpp"
 #include "shadow_store/base/file_lock.hpp"
 
@@ -43,15 +45,6 @@ struct UpdateOutcome {
 // Build again although nothing changed? Try again what failed with these very inputs?
 enum class Force { no, yes };
 enum class Retry { when_changed, always };
-
-// The last failure of a project, kept on disk until a build succeeds.
-struct BuildFailure {
-  Error error;
-  std::string when;       // UTC, ISO 8601
-  Digest fingerprint;     // of the inputs that failed; zero when trying again may help
-  bool told = false;      // this process has returned it to a caller
-  bool repeated = false;  // the last update() returned it again without building
-};
 
 // One project in one configuration: decides, looks up, builds and publishes. The only place
 // where builder/ and shadow_store/ meet. Knows nothing of Python; runs without the GIL.
@@ -97,6 +90,7 @@ class ProjectUpdate final {
   void save_state(const ProjectState& state);
   void save_record(const ProjectState& state);
   [[nodiscard]] ValueMap values() const;
+  [[nodiscard]] ValueMap values(const std::map<std::string, Path>& compilers) const;
   [[nodiscard]] Look look();
   [[nodiscard]] bool artifacts_present(const ProjectState& state) const;
   [[nodiscard]] std::optional<ProjectState> find_earlier(const Look& look);

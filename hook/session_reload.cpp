@@ -2,10 +2,10 @@
 // transact.
 #include <algorithm>
 #include <chrono>
-#include <ctime>
 
 #include "hook/extension_loader.hpp"
 #include "hook/session.hpp"
+#include "hook/timestamp.hpp"
 #include "shadow_store/base/trace.hpp"
 #include "shadow_store/elf_image.hpp"
 #include "shadow_store/loadable_digest.hpp"
@@ -18,15 +18,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
 }
 
 bool is_below(const std::string& module, const std::string& wanted) {

@@ -209,8 +209,8 @@ class Dependencies {
   explicit Dependencies(const Library& library) {
     void* handle = dlopen(library.path.c_str(), RTLD_LAZY | RTLD_NOLOAD);
     link_map* map = nullptr;
-    if (handle == nullptr || dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0) return;
     handles_.push_back(handle);
+    if (handle == nullptr || dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0) return;
     std::uintptr_t names = 0;
     for (const auto* entry = map->l_ld; entry->d_tag != DT_NULL; ++entry) {
       if (entry->d_tag == DT_STRTAB) names = entry->d_un.d_ptr;

@@ -104,6 +104,7 @@ def builds(request):
         "mortal": module("mortal"),
         "outside": module("outside", *link),
         "borrower": module("borrower", *link),
+        "borrower_visible": module("borrower", *link, "-fvisibility=default"),
         "shapes1": module("shapes", "-DGENERATION=1"),
         "shapes2": module("shapes", "-DGENERATION=2"),
         "records1": module("records", "-DGENERATION=1"),

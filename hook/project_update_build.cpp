@@ -1,0 +1,336 @@
+// The building half of ProjectUpdate: configure, build until nothing moved, publish.
+#include <algorithm>
+#include <chrono>
+#include <unordered_map>
+
+#include "hook/project_update.hpp"
+#include "hook/timestamp.hpp"
+#include "shadow_store/base/trace.hpp"
+#include "shadow_store/elf_image.hpp"
+#include "shadow_store/loadable_digest.hpp"
+
+namespace rehook {
+namespace {
+
+// A build that keeps being overtaken by edits is given up after this many rounds.
+constexpr int k_max_rounds = 3;
+
+// Module name of an installed Python file: "<site>/pkg/_version.py" -> "pkg._version".
+std::string python_module_of(const InstalledFile& file, const CodeModel& model,
+                             const std::string& install_dir) {
+  if (file.from.extension() != ".py") return "";
+  Path destination = file.destination;
+  if (destination.is_absolute()) {
+    for (const char* variable : {"SKBUILD_PLATLIB_DIR", "CMAKE_INSTALL_PREFIX"}) {
+      const auto base = model.cache.find(variable);
+      if (base == model.cache.end() || base->second.empty()) continue;
+      const Path relative = destination.lexically_relative(base->second);
+      if (relative.empty() || relative.native().starts_with("..")) continue;
+      destination = relative;
+      break;
+    }
+    if (destination.is_absolute()) return "";
+  } else if (!install_dir.empty()) {
+    destination = Path(install_dir) / destination;
+  }
+  const std::string name = file.to.empty() ? file.from.filename().string() : file.to;
+  Path path = (destination / name).lexically_normal();
+  path.replace_extension();
+  if (path.filename() == "__init__") path = path.parent_path();
+  std::string module = path.native();
+  std::replace(module.begin(), module.end(), '/', '.');
+  return module.starts_with(".") ? "" : module;
+}
+
+// How the C++ of the first extension that has any is compiled.
+CompileGroup cxx_flags(const CodeModel& model, const std::vector<ExtensionTarget>& targets) {
+  for (const ExtensionTarget& extension : targets) {
+    for (const Target& target : model.targets) {
+      if (target.id != extension.target_id) continue;
+      for (const CompileGroup& group : target.compile_groups) {
+        if (group.language == "CXX") return group;
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+ProjectDescription ProjectUpdate::description_from(const ProjectState& state) const {
+  ProjectDescription project;
+  project.root = root_;
+  project.source_dir = state.source_dir;
+  project.build_type = state.build_type;
+  project.environment = state.environment;
+  project.inputs = state.description_inputs;
+  project.exclude = state.exclude;
+  project.naming.packages = state.packages;
+  project.naming.extension_suffixes = context_.extension_suffixes;
+  return project;
+}
+
+// Files whose content differs from what the build tool last compiled: their time stamps need
+// not tell.
+std::vector<std::string> ProjectUpdate::unseen_by_build_tool(const Look& look) const {
+  std::vector<std::string> files;
+  for (std::size_t i = 0; i < look.current.size(); ++i) {
+    const Input& input = look.current[i];
+    if (input.kind != InputKind::file) continue;
+    const auto built = state_->built.find(input.name);
+    // state_->inputs holds the content of the last good build, in the same order.
+    const Digest& in_folder =
+        built == state_->built.end() ? state_->inputs[i].digest : built->second;
+    if (in_folder != input.digest) files.push_back(input.name);
+  }
+  return files;
+}
+
+void ProjectUpdate::remember_attempt(const std::vector<Input>& current) {
+  if (!state_) return;
+  for (const Input& input : current) {
+    if (input.kind == InputKind::file) state_->built[input.name] = input.digest;
+  }
+  for (const Input& input : state_->inputs) {
+    const auto attempted = state_->built.find(input.name);
+    if (attempted != state_->built.end() && attempted->second == input.digest) {
+      state_->built.erase(attempted);
+    }
+  }
+  save_state(*state_);
+}
+
+Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& events,
+                            UpdateOutcome& outcome) {
+  if (state_ && !state_->build_dir.empty() && context_.build_dir.empty())
+    build_dir_ = state_->build_dir;
+  BuildFolder folder(*context_.fs, *context_.runner, build_dir_);
+  const Rebuild* rebuild = std::get_if<Rebuild>(&look.freshness);
+  const InputRole role = rebuild == nullptr ? InputRole::compile : rebuild->role;
+  const bool configure = !state_ || state_->modules.empty() || role >= InputRole::configure ||
+                         force == Force::yes || !folder.is_configured();
+  ProjectDescription project;
+  if (configure) {
+    auto described = context_.describe(root_);
+    if (!described) return std::move(described).error();
+    project = std::move(*described);
+    if (context_.build_dir.empty()) {
+      build_dir_ = project.build_dir.empty() ? folder_ / "build"
+                                             : (root_ / project.build_dir).lexically_normal();
+      folder = BuildFolder(*context_.fs, *context_.runner, build_dir_);
+    }
+  } else {
+    project = description_from(*state_);
+  }
+
+  if (state_) {
+    std::ignore = folder.forget_outputs_of(unseen_by_build_tool(look));
+    remember_attempt(look.current);
+  }
+
+  outcome.configured = configure;
+  ProjectState next;
+  Status status = run_build(folder, project, configure,
+                            state_ && role == InputRole::toolchain ? Fresh::yes : Fresh::no,
+                            look.current, events, next);
+  if (!status) {
+    if (!next.inputs.empty() && (!state_ || state_->modules.empty())) {
+      // A first build that failed half way: what the tool has seen must be known to the next
+      // try.
+      for (const Input& input : next.inputs) {
+        if (input.kind == InputKind::file) next.built[input.name] = input.digest;
+      }
+      next.modules.clear();
+      next.fingerprint = fingerprint_digest(next.inputs);
+      state_ = std::move(next);
+      save_state(*state_);
+      remember_failure(status.error(), state_->inputs);
+    } else {
+      remember_failure(status.error(), look.current);
+    }
+    return status;
+  }
+  state_ = std::move(next);
+  return ok_status();
+}
+
+// Configured if it must be, and what CMake says the project is made of.
+Result<CodeModel> ProjectUpdate::ready_model(BuildFolder& folder,
+                                             const ProjectDescription& project, bool configure,
+                                             Fresh fresh, const BuildEvents& events) {
+  if (configure) {
+    const TraceStep step("configure", "project", root_.native());
+    REHOOK_TRY(folder.configure(project, fresh, events));
+  }
+  auto model = folder.model(project);
+  if (model || configure) return model;
+  // The reply is gone or torn: ask again.
+  const TraceStep step("configure", "project", root_.native());
+  REHOOK_TRY(folder.configure(project, Fresh::no, events));
+  return folder.model(project);
+}
+
+// The extension targets to build; an error when there is none, or when two make the same
+// module.
+Result<std::vector<ExtensionTarget>> ProjectUpdate::wanted_targets(
+    const CodeModel& model, const ProjectDescription& project, bool configured) {
+  ModuleNaming naming = project.naming;
+  if (!configured && state_) {  // names were settled when it was configured
+    for (const BuiltModule& module : state_->modules) {
+      naming.installed[module.module] = module.output.filename().string();
+    }
+  }
+  std::vector<ExtensionTarget> targets = find_extension_targets(model, naming);
+  if (targets.empty())
+    return find_extension_target(model, naming, root_.filename().string()).error();
+  if (!project.targets.empty()) {
+    std::erase_if(targets, [&](const ExtensionTarget& target) {
+      return std::find(project.targets.begin(), project.targets.end(), target.target_name) ==
+             project.targets.end();
+    });
+  }
+  for (std::size_t i = 1; i < targets.size(); ++i) {
+    if (targets[i].module == targets[i - 1].module) {
+      return find_extension_target(model, naming, targets[i].module).error();
+    }
+  }
+  return targets;
+}
+
+// Builds, and builds again what was edited meanwhile; fills in next.inputs, also after a
+// failure.
+Status ProjectUpdate::build_until_stable(BuildFolder& folder, const ProjectDescription& project,
+                                         CodeModel& model,
+                                         const std::vector<ExtensionTarget>& targets,
+                                         std::vector<Input> before, const BuildEvents& events,
+                                         ProjectState& next) {
+  std::vector<std::string> names = project.targets;
+  if (names.empty()) {
+    for (const ExtensionTarget& target : targets) names.push_back(target.target_name);
+  }
+  const std::int64_t started = now_ns();
+  for (int round = 1;; ++round) {
+    Status built = folder.build(model, project, names, events);
+    if (!built && built.error().code != ErrorCode::failed_build) return built;
+    if (auto newer = folder.model(project))
+      model = std::move(*newer);  // ninja may re-run CMake
+    auto inputs = folder.collect_inputs(model, project, targets);
+    if (!inputs) return built ? Status(std::move(inputs).error()) : built;
+    const std::vector<std::string> overtaken = measure_all(*inputs, before, started);
+    next.inputs = std::move(*inputs);
+    if (!built) {
+      for (const auto& [name, text] : values()) {
+        next.inputs.push_back(
+            {name, InputKind::value, InputRole::toolchain, digest_of(text), text, {}, 0});
+      }
+      return built;
+    }
+    if (overtaken.empty() || round == k_max_rounds) return ok_status();
+    REHOOK_TRY(folder.forget_outputs_of(overtaken));
+    before = next.inputs;
+  }
+}
+
+// Fills in stats and digests, from `before` where nothing moved. Gives the files that may have
+// changed after the build tool had read them.
+std::vector<std::string> ProjectUpdate::measure_all(std::vector<Input>& inputs,
+                                                    const std::vector<Input>& before,
+                                                    std::int64_t started) {
+  std::unordered_map<std::string_view, const Input*> known;
+  for (const Input& input : before) known.emplace(input.name, &input);
+  for (Input& input : inputs) {
+    const auto seen = known.find(input.name);
+    if (seen == known.end()) continue;
+    input.stat = seen->second->stat;
+    input.hashed_at_ns = seen->second->hashed_at_ns;
+    input.digest = seen->second->digest;
+  }
+  std::vector<std::string> overtaken;
+  const InputScan scan = scan_inputs(*context_.fs, inputs, {});
+  for (const InputChange& change : scan.changes) {
+    const Input& input = inputs[change.index];
+    const bool is_young = std::max(input.stat.mtime_ns, input.stat.ctime_ns) >= started;
+    if (input.kind == InputKind::file && (known.contains(input.name) || is_young)) {
+      overtaken.push_back(input.name);
+    }
+  }
+  return overtaken;
+}
+
+Status ProjectUpdate::run_build(BuildFolder& folder, const ProjectDescription& project,
+                                bool configure, Fresh fresh, const std::vector<Input>& before,
+                                const BuildEvents& events, ProjectState& next) {
+  next.root = root_;
+  next.build_dir = folder.dir();
+  next.source_dir = project.source_dir;
+  next.build_type = project.build_type;
+  next.environment = project.environment;
+  next.description_inputs = project.inputs;
+  next.packages = project.naming.packages;
+  next.exclude = project.exclude;
+  REHOOK_ASSIGN_OR_RETURN(CodeModel model,
+                          ready_model(folder, project, configure, fresh, events));
+  REHOOK_ASSIGN_OR_RETURN(const std::vector<ExtensionTarget> targets,
+                          wanted_targets(model, project, configure));
+  for (const Toolchain& toolchain : model.toolchains) {
+    if (!toolchain.compiler.empty()) next.compilers[toolchain.language] = toolchain.compiler;
+  }
+  next.bridge_flags = cxx_flags(model, targets);
+  if (const auto compiler = next.compilers.find("CXX");
+      configure && events.on_flags && compiler != next.compilers.end()) {
+    events.on_flags(next.bridge_flags, compiler->second);
+  }
+  REHOOK_TRY(build_until_stable(folder, project, model, targets, before, events, next));
+
+  for (const ExtensionTarget& target : targets) {
+    next.modules.push_back(
+        {target.module, target.target_name, target.artifact, target.defined_in, {}, {}, false});
+  }
+  for (const InstalledFile& file : model.installed_files) {
+    const std::string module = python_module_of(file, model, project.naming.install_dir);
+    if (!module.empty()) next.python_files[module] = file.from;
+  }
+  if (!configure && state_) {
+    next.python_files.insert(state_->python_files.begin(), state_->python_files.end());
+  }
+  return publish(folder, model, project, events, next);
+}
+
+Status ProjectUpdate::publish(BuildFolder& folder, const CodeModel& model,
+                              const ProjectDescription& project, const BuildEvents& events,
+                              ProjectState& next) {
+  const TraceStep step("publish", "project", root_.native());
+  for (BuiltModule& module : next.modules) {
+    auto artifact = context_.store->publish(module.output);
+    if (!artifact && (artifact.error().code == ErrorCode::corrupt ||
+                      artifact.error().code == ErrorCode::not_found)) {
+      // Cut short or removed behind the build tool's back; it looks at time stamps only.
+      REHOOK_TRY(context_.fs->remove(module.output, MissingOk::yes));
+      REHOOK_TRY(folder.build(model, project, {module.target}, events));
+      artifact = context_.store->publish(module.output);
+    }
+    if (!artifact) return std::move(artifact).error();
+    module.artifact = *artifact;
+    REHOOK_ASSIGN_OR_RETURN(const std::string bytes, context_.fs->read(artifact_path(module)));
+    REHOOK_ASSIGN_OR_RETURN(module.code, loadable_digest(bytes));
+    if (auto image = ElfImage::parse(bytes)) {
+      // DEBUG_POSTFIX and the like change the file's name, not the module's.
+      const std::size_t dot = module.module.rfind('.') + 1;
+      std::vector<std::string> symbols;
+      for (const std::string& name : image->python_inits()) symbols.push_back("PyInit_" + name);
+      module.module.replace(dot, std::string::npos,
+                            match_init(module.module.substr(dot), symbols));
+    }
+    module.uses_pybind11 = bytes.find("__pybind11_internals_v") != std::string::npos;
+  }
+  // The compilers are known only now.
+  for (const auto& [name, text] : values(next.compilers)) {
+    next.inputs.push_back(
+        {name, InputKind::value, InputRole::toolchain, digest_of(text), text, {}, 0});
+  }
+  next.fingerprint = fingerprint_digest(next.inputs);
+  next.built_at_ns = now_ns();
+  return ok_status();
+}
+
+}  // namespace rehook
