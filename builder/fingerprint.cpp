@@ -89,7 +89,9 @@ InputScan scan_inputs(FileSystem& fs, std::vector<Input>& inputs, const ValueMap
     ++scan.stats;
     const bool exists = fs.lookup(input.name.c_str(), stat);
     if (!exists) stat = {};
-    if (stat == input.stat && (!exists || is_trustworthy(input))) continue;
+    const bool is_known =
+        exists ? stat == input.stat && is_trustworthy(input) : input.digest == Digest{};
+    if (is_known) continue;
     const Digest before = input.digest;
     ++scan.hashed;
     measure_input(fs, input);

@@ -147,6 +147,7 @@ void write_module(Writer& out, const BuiltModule& module) {
   out.digest(module.artifact);
   out.digest(module.code);
   out.number(static_cast<std::uint8_t>(module.uses_pybind11));
+  out.number(module.stat);
 }
 
 BuiltModule read_module(Reader& in) {
@@ -158,6 +159,7 @@ BuiltModule read_module(Reader& in) {
   module.artifact = in.digest();
   module.code = in.digest();
   module.uses_pybind11 = in.number<std::uint8_t>() != 0;
+  module.stat = in.number<FileStat>();
   return module;
 }
 

@@ -21,6 +21,7 @@ struct BuiltModule {
   Digest artifact;         // its content in the store
   Digest code;             // its loadable content, without debug information and build id
   bool uses_pybind11 = false;
+  FileStat stat;  // of the artifact in the store, when its content was last checked
 };
 
 // All that is known about one build of one project in one configuration: enough to decide, with
@@ -55,7 +56,7 @@ struct ProjectState {
   double build_seconds = 0;
 };
 
-inline constexpr std::uint32_t k_state_format = 1;
+inline constexpr std::uint32_t k_state_format = 2;
 
 [[nodiscard]] std::string serialize(const ProjectState& state);
 // corrupt: torn, flipped or of another format.

@@ -119,7 +119,14 @@ SessionPtr make_session(const py::dict& given) {
   options.log = ref(option("log"));
   if (const std::string trace = string_of(option("trace_file")); !trace.empty())
     Trace::set_file(trace);
-  SessionPtr session = value_or_raise(Session::create(std::move(options)), {});
+  auto created = Session::create(std::move(options));
+  // What is wrong here is an argument or the store; nothing was built yet.
+  if (!created && created.error().code != ErrorCode::invalid) {
+    Error error = std::move(created).error();
+    error.code = ErrorCode::io;
+    raise_error(error, {});
+  }
+  SessionPtr session = value_or_raise(std::move(created), {});
   add_loader_types(session);
   return session;
 }

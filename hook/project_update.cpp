@@ -58,12 +58,24 @@ Path ProjectUpdate::artifact_path(const BuiltModule& module) const {
   return context_.store->object_path(module.artifact, module.output.filename().string());
 }
 
-bool ProjectUpdate::artifacts_present(const ProjectState& state) const {
-  FileStat stat;
-  return std::all_of(
-      state.modules.begin(), state.modules.end(), [&](const BuiltModule& module) {
-        return context_.fs->lookup(artifact_path(module).c_str(), stat) && stat.size > 0;
-      });
+// Whether every artifact is whole: its stat is the one known, else its digest is read again.
+// What is damaged is removed, so that publishing puts it there anew.
+bool ProjectUpdate::artifacts_are_whole(ProjectState& state) {
+  bool whole = true;
+  for (BuiltModule& module : state.modules) {
+    const Path path = artifact_path(module);
+    FileStat stat;
+    const bool exists = context_.fs->lookup(path.c_str(), stat);
+    if (exists && stat == module.stat) continue;
+    if (exists && context_.store->verify(module.artifact, module.output.filename().string())) {
+      module.stat = stat;
+      artifact_checked_ = true;
+      continue;
+    }
+    if (exists) std::ignore = context_.fs->remove_tree(path);
+    whole = false;
+  }
+  return whole;
 }
 
 void ProjectUpdate::load_state() {
@@ -88,7 +100,10 @@ void ProjectUpdate::load_state() {
 void ProjectUpdate::save_state(const ProjectState& state) {
   const Path file = folder_ / "state";
   // Best effort: without it the next process looks again, nothing worse.
-  if (!context_.fs->write_atomic(file, serialize(state)).ok()) return;
+  if (!context_.fs->write_atomic(file, serialize(state)).ok()) {
+    std::ignore = context_.fs->remove_tree(file);  // something that is no file stands there
+    std::ignore = context_.fs->write_atomic(file, serialize(state));
+  }
   if (!context_.fs->lookup(file.c_str(), state_stat_)) state_stat_ = {};
   publish_products();
 }
@@ -219,9 +234,9 @@ Result<UpdateOutcome> ProjectUpdate::update(Force force, Retry retry,
     outcome.hashed = now.scan.hashed;
     outcome.decide_seconds = seconds_since(start);
     if (force == Force::no && std::holds_alternative<UpToDate>(now.freshness) &&
-        artifacts_present(*state_)) {
+        artifacts_are_whole(*state_)) {
       if (failure_) forget_failure();
-      if (now.scan.touched) {
+      if (now.scan.touched || std::exchange(artifact_checked_, false)) {
         // Somebody else holding the lock will save a newer one.
         auto lock = FileLock::try_acquire(folder_ / "lock", LockKind::exclusive);
         if (lock) save_state(*state_);
@@ -235,6 +250,10 @@ Result<UpdateOutcome> ProjectUpdate::update(Force force, Retry retry,
       publish_products();
       return failure_->error;
     }
+  }
+  // Somebody may have removed the store under us.
+  if (auto opened = ArtifactStore::open(*context_.fs, context_.store->root()); !opened) {
+    return std::move(opened).error();
   }
   REHOOK_TRY(context_.fs->make_directories(folder_));
   const auto on_wait = [&](std::chrono::milliseconds waited) {
@@ -269,7 +288,7 @@ Result<UpdateOutcome> ProjectUpdate::update_locked(Force force, Retry retry,
   outcome.stats += now.scan.stats;
   outcome.hashed += now.scan.hashed;
   if (force == Force::no && std::holds_alternative<UpToDate>(now.freshness)) {
-    if (artifacts_present(*state_)) return outcome;
+    if (artifacts_are_whole(*state_)) return outcome;
     now.freshness = Rebuild{"an artifact is missing from the store", InputRole::compile};
   }
   outcome.reason = force == Force::yes ? "forced" : std::get<Rebuild>(now.freshness).reason;
@@ -277,7 +296,7 @@ Result<UpdateOutcome> ProjectUpdate::update_locked(Force force, Retry retry,
   if (force == Force::no && state_) {
     const TraceStep step("look up", "project", root_.native());
     if (auto record = find_earlier(now)) {
-      serve_earlier(std::move(*record), now.current);
+      serve_earlier(std::move(*record));
       outcome.kind = UpdateOutcome::Kind::reused;
       outcome.decide_seconds += seconds_since(start);
       forget_failure();
@@ -332,7 +351,8 @@ std::optional<ProjectState> ProjectUpdate::find_earlier(const Look& look) {
     if (!bytes) return std::nullopt;
     auto record = parse_project_state(*bytes);
     if (!record || record->root != root_ || record->modules.empty()) return std::nullopt;
-    if (!artifacts_present(*record) || !matches_now(*record, look.current)) return std::nullopt;
+    if (!artifacts_are_whole(*record) || !matches_now(*record, look.current))
+      return std::nullopt;
     return std::move(*record);
   };
   // The usual case: the same inputs by name, so the fingerprint names the record.
@@ -357,26 +377,20 @@ std::optional<ProjectState> ProjectUpdate::find_earlier(const Look& look) {
   return std::nullopt;
 }
 
-void ProjectUpdate::serve_earlier(ProjectState record, const std::vector<Input>& /*current*/) {
-  // The build folder keeps what the tool last saw; whatever differs from it must be forced
+void ProjectUpdate::serve_earlier(ProjectState record) {
+  // The build folder keeps what the tools last saw; whatever differs from it must be forced
   // later.
   std::map<std::string, Digest> in_folder;
-  for (const Input& input : state_->inputs) {
-    if (input.kind == InputKind::file) in_folder[input.name] = input.digest;
-  }
+  for (const Input& input : state_->inputs) in_folder[input.name] = input.digest;
   for (const auto& [name, digest] : state_->built) in_folder[name] = digest;
   record.built.clear();
-  std::set<std::string> names;
   for (const Input& input : record.inputs) {
-    if (input.kind != InputKind::file) continue;
-    names.insert(input.name);
     const auto known = in_folder.find(input.name);
     const Digest digest = known == in_folder.end() ? Digest{} : known->second;
     if (digest != input.digest) record.built[input.name] = digest;
+    if (known != in_folder.end()) in_folder.erase(known);
   }
-  for (const auto& [name, digest] : in_folder) {
-    if (!names.contains(name)) record.built[name] = digest;
-  }
+  record.built.insert(in_folder.begin(), in_folder.end());
   record.fingerprint = fingerprint_digest(record.inputs);
   state_ = std::move(record);
   save_state(*state_);

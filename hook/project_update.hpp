@@ -85,6 +85,11 @@ class ProjectUpdate final {
     std::vector<Input> current;  // the inputs as they are now; empty when never built
   };
 
+  struct Unseen {  // what the build folder does not know yet
+    std::vector<std::string> files;
+    InputRole role = InputRole::compile;
+  };
+
   void load_state();
   void publish_products();
   void save_state(const ProjectState& state);
@@ -92,10 +97,10 @@ class ProjectUpdate final {
   [[nodiscard]] ValueMap values() const;
   [[nodiscard]] ValueMap values(const std::map<std::string, Path>& compilers) const;
   [[nodiscard]] Look look();
-  [[nodiscard]] bool artifacts_present(const ProjectState& state) const;
+  [[nodiscard]] bool artifacts_are_whole(ProjectState& state);
   [[nodiscard]] std::optional<ProjectState> find_earlier(const Look& look);
   [[nodiscard]] bool matches_now(ProjectState& record, const std::vector<Input>& current);
-  void serve_earlier(ProjectState record, const std::vector<Input>& current);
+  void serve_earlier(ProjectState record);
   Result<UpdateOutcome> update_locked(Force force, Retry retry, const BuildEvents& events,
                                       UpdateOutcome outcome);
   Status build(const Look& look, Force force, const BuildEvents& events,
@@ -112,10 +117,9 @@ class ProjectUpdate final {
                             CodeModel& model, const std::vector<ExtensionTarget>& targets,
                             std::vector<Input> before, const BuildEvents& events,
                             ProjectState& next);
-  [[nodiscard]] std::vector<std::string> measure_all(std::vector<Input>& inputs,
-                                                     const std::vector<Input>& before,
-                                                     std::int64_t started);
-  [[nodiscard]] std::vector<std::string> unseen_by_build_tool(const Look& look) const;
+  [[nodiscard]] Unseen measure_all(std::vector<Input>& inputs, const std::vector<Input>& before,
+                                   std::int64_t started);
+  [[nodiscard]] Unseen unseen_by_build_tool(const Look& look) const;
   Status publish(BuildFolder& folder, const CodeModel& model, const ProjectDescription& project,
                  const BuildEvents& events, ProjectState& next);
   void remember_attempt(const std::vector<Input>& current);
@@ -129,6 +133,7 @@ class ProjectUpdate final {
   std::optional<ProjectState> state_;
   FileStat state_stat_;
   std::optional<BuildFailure> failure_;
+  bool artifact_checked_ = false;  // a stat in state_ was refreshed
 
   std::mutex work_;      // held while state_ is used
   std::mutex snapshot_;  // held for an instant

@@ -70,27 +70,25 @@ ProjectDescription ProjectUpdate::description_from(const ProjectState& state) co
   return project;
 }
 
-// Files whose content differs from what the build tool last compiled: their time stamps need
-// not tell.
-std::vector<std::string> ProjectUpdate::unseen_by_build_tool(const Look& look) const {
-  std::vector<std::string> files;
+// Inputs that differ from what the build folder was last configured and built with: their time
+// stamps need not tell, and a build served from the store left the folder as it was.
+ProjectUpdate::Unseen ProjectUpdate::unseen_by_build_tool(const Look& look) const {
+  Unseen unseen;
   for (std::size_t i = 0; i < look.current.size(); ++i) {
     const Input& input = look.current[i];
-    if (input.kind != InputKind::file) continue;
     const auto built = state_->built.find(input.name);
     // state_->inputs holds the content of the last good build, in the same order.
     const Digest& in_folder =
         built == state_->built.end() ? state_->inputs[i].digest : built->second;
-    if (in_folder != input.digest) files.push_back(input.name);
+    if (in_folder == input.digest) continue;
+    unseen.role = std::max(unseen.role, input.role);
+    if (input.kind == InputKind::file) unseen.files.push_back(input.name);
   }
-  return files;
+  return unseen;
 }
 
 void ProjectUpdate::remember_attempt(const std::vector<Input>& current) {
-  if (!state_) return;
-  for (const Input& input : current) {
-    if (input.kind == InputKind::file) state_->built[input.name] = input.digest;
-  }
+  for (const Input& input : current) state_->built[input.name] = input.digest;
   for (const Input& input : state_->inputs) {
     const auto attempted = state_->built.find(input.name);
     if (attempted != state_->built.end() && attempted->second == input.digest) {
@@ -105,8 +103,10 @@ Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& ev
   if (state_ && !state_->build_dir.empty() && context_.build_dir.empty())
     build_dir_ = state_->build_dir;
   BuildFolder folder(*context_.fs, *context_.runner, build_dir_);
+  const Unseen unseen = state_ ? unseen_by_build_tool(look) : Unseen{};
   const Rebuild* rebuild = std::get_if<Rebuild>(&look.freshness);
-  const InputRole role = rebuild == nullptr ? InputRole::compile : rebuild->role;
+  const InputRole role =
+      std::max(rebuild == nullptr ? InputRole::compile : rebuild->role, unseen.role);
   const bool configure = !state_ || state_->modules.empty() || role >= InputRole::configure ||
                          force == Force::yes || !folder.is_configured();
   ProjectDescription project;
@@ -124,7 +124,7 @@ Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& ev
   }
 
   if (state_) {
-    std::ignore = folder.forget_outputs_of(unseen_by_build_tool(look));
+    std::ignore = folder.forget_outputs_of(unseen.files);
     remember_attempt(look.current);
   }
 
@@ -137,9 +137,7 @@ Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& ev
     if (!next.inputs.empty() && (!state_ || state_->modules.empty())) {
       // A first build that failed half way: what the tool has seen must be known to the next
       // try.
-      for (const Input& input : next.inputs) {
-        if (input.kind == InputKind::file) next.built[input.name] = input.digest;
-      }
+      for (const Input& input : next.inputs) next.built[input.name] = input.digest;
       next.modules.clear();
       next.fingerprint = fingerprint_digest(next.inputs);
       state_ = std::move(next);
@@ -216,7 +214,7 @@ Status ProjectUpdate::build_until_stable(BuildFolder& folder, const ProjectDescr
       model = std::move(*newer);  // ninja may re-run CMake
     auto inputs = folder.collect_inputs(model, project, targets);
     if (!inputs) return built ? Status(std::move(inputs).error()) : built;
-    const std::vector<std::string> overtaken = measure_all(*inputs, before, started);
+    const Unseen overtaken = measure_all(*inputs, before, started);
     next.inputs = std::move(*inputs);
     if (!built) {
       for (const auto& [name, text] : values()) {
@@ -225,17 +223,21 @@ Status ProjectUpdate::build_until_stable(BuildFolder& folder, const ProjectDescr
       }
       return built;
     }
-    if (overtaken.empty() || round == k_max_rounds) return ok_status();
-    REHOOK_TRY(folder.forget_outputs_of(overtaken));
+    if (overtaken.files.empty() && overtaken.role == InputRole::compile) return ok_status();
+    if (round == k_max_rounds) return ok_status();
+    if (overtaken.role >= InputRole::configure) {
+      REHOOK_TRY(folder.configure(project, Fresh::no, events));
+    }
+    REHOOK_TRY(folder.forget_outputs_of(overtaken.files));
     before = next.inputs;
   }
 }
 
-// Fills in stats and digests, from `before` where nothing moved. Gives the files that may have
-// changed after the build tool had read them.
-std::vector<std::string> ProjectUpdate::measure_all(std::vector<Input>& inputs,
-                                                    const std::vector<Input>& before,
-                                                    std::int64_t started) {
+// Fills in stats and digests, from `before` where nothing moved. Gives what may have changed
+// after the build tool had read it.
+ProjectUpdate::Unseen ProjectUpdate::measure_all(std::vector<Input>& inputs,
+                                                 const std::vector<Input>& before,
+                                                 std::int64_t started) {
   std::unordered_map<std::string_view, const Input*> known;
   for (const Input& input : before) known.emplace(input.name, &input);
   for (Input& input : inputs) {
@@ -245,14 +247,16 @@ std::vector<std::string> ProjectUpdate::measure_all(std::vector<Input>& inputs,
     input.hashed_at_ns = seen->second->hashed_at_ns;
     input.digest = seen->second->digest;
   }
-  std::vector<std::string> overtaken;
+  Unseen overtaken;
   const InputScan scan = scan_inputs(*context_.fs, inputs, {});
   for (const InputChange& change : scan.changes) {
     const Input& input = inputs[change.index];
+    const bool was_known = known.contains(input.name);
     const bool is_young = std::max(input.stat.mtime_ns, input.stat.ctime_ns) >= started;
-    if (input.kind == InputKind::file && (known.contains(input.name) || is_young)) {
-      overtaken.push_back(input.name);
-    }
+    // A folder seen for the first time is young whenever the build itself writes into it.
+    if (!was_known && (!is_young || input.kind != InputKind::file)) continue;
+    overtaken.role = std::max(overtaken.role, input.role);
+    if (input.kind == InputKind::file) overtaken.files.push_back(input.name);
   }
   return overtaken;
 }
@@ -321,6 +325,7 @@ Status ProjectUpdate::publish(BuildFolder& folder, const CodeModel& model,
       module.module.replace(dot, std::string::npos,
                             match_init(module.module.substr(dot), symbols));
     }
+    if (!context_.fs->lookup(artifact_path(module).c_str(), module.stat)) module.stat = {};
     module.uses_pybind11 = bytes.find("__pybind11_internals_v") != std::string::npos;
   }
   // The compilers are known only now.

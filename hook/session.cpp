@@ -211,7 +211,10 @@ void Session::prepare_bridge(Project& project) {
 }
 
 Result<std::shared_ptr<ShadowFolder>> Session::shadows() {
-  if (!shadows_ || shadows_pid_ != getpid()) {  // after fork() the folder is the parent's
+  FileStat stat;
+  const bool gone = shadows_ && !fs_->lookup(shadows_->path().c_str(), stat);
+  if (!shadows_ || gone ||
+      shadows_pid_ != getpid()) {  // after fork() the folder is the parent's
     REHOOK_ASSIGN_OR_RETURN(shadows_, ShadowFolder::open(*fs_, *store_));
     shadows_pid_ = getpid();
   }
@@ -271,8 +274,10 @@ bool Session::is_python_module(const std::string& name, PyObject* path) {
 }
 
 void Session::remember_python_source(const std::string& name, const Path& file) {
-  FileStat stat;
-  if (fs_->lookup(file.c_str(), stat)) python_sources_[name] = {file, stat};
+  Input source;
+  source.name = file.native();
+  measure_input(*fs_, source);
+  python_sources_[name] = std::move(source);
 }
 
 Ref Session::package_spec(const std::string& name, const Path& folder, PyObject* loader_type) {

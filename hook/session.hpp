@@ -176,7 +176,7 @@ class Session final {
   int shadows_pid_ = 0;
   Ref extension_loader_, package_loader_;
   std::map<std::string, LoadedExtension> extensions_;
-  std::map<std::string, std::pair<Path, FileStat>> python_sources_;
+  std::map<std::string, Input> python_sources_;  // module -> its file as executed
   struct Pending {
     std::shared_ptr<ReloadTransaction> transaction;
     Plan plan;

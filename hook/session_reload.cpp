@@ -71,12 +71,11 @@ LoadedExtension* Session::loaded_extension(Project& project, const BuiltModule& 
 bool Session::python_source_changed(const std::string& name) {
   const auto known = python_sources_.find(name);
   if (known == python_sources_.end()) return false;
-  FileStat now;
-  if (!fs_->lookup(known->second.first.c_str(), now))
-    return false;  // gone: the old code keeps running
-  const FileStat& before = known->second.second;
-  return now.mtime_ns != before.mtime_ns || now.size != before.size ||
-         now.inode != before.inode;
+  std::vector<Input> now = {known->second};
+  const InputScan scan = scan_inputs(*fs_, now, {});
+  if (scan.changes.empty() && scan.touched) known->second = now.front();
+  // A file that is gone changes nothing: the old code keeps running.
+  return !scan.changes.empty() && now.front().digest != Digest{};
 }
 
 void Session::plan(Project& project, const Wanted& wanted, const std::string& reason,
@@ -174,7 +173,7 @@ void Session::finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary& 
   for (const std::string& name : plan.python) {
     summary.modules.push_back({name, "python", "its source changed", 0, 0, 0});
     const auto known = python_sources_.find(name);
-    if (known != python_sources_.end()) remember_python_source(name, Path(known->second.first));
+    if (known != python_sources_.end()) remember_python_source(name, Path(known->second.name));
   }
   for (const auto& left : transaction.left_behind()) summary.left.push_back(left);
 }

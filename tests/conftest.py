@@ -97,5 +97,6 @@ def built(workshop, tmp_path):
 
     yield make
     for project in taken:
+        project.close()
         shutil.move(project.home, tmp_path)
         print(f"the project is kept in {tmp_path / project.home.name}")

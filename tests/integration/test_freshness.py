@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from support.project import Project
+from support.project import Project, wait_until_gone
 from support.sources import c_module, cmake_lists
 
 pytestmark = pytest.mark.compile
@@ -583,6 +583,39 @@ print(json.dumps("fine"))
         json.dumps(steps),
     )
     assert result.json == "fine"
+
+
+@pytest.mark.parametrize("lost", ["state", "records"])
+def test_what_was_known_is_lost(parts, lost):
+    """Without the record of what the build folder holds, nothing in it is believed."""
+    parts.run(HELPERS + "put('other', 2)\nrehook.reload()\nprint(1)")
+    (folder,) = parts.store.glob("projects/*/*")
+    if lost == "state":
+        (folder / "state").write_text("torn")
+    shutil.rmtree(folder / "records")
+    parts.path("other.c").write_text(parts.read("other.c").replace("return 2;", "return 1;"))
+    os.utime(parts.path("other.c"), (1_500_000_000, 1_500_000_000))
+    assert parts.run(HELPERS + "print(json.dumps(values()))").json == ONE
+
+
+@pytest.mark.crash
+def test_the_first_build_is_killed_half_way(tmp_path):
+    """There are objects, but nothing is known of them; an old stamp must not revive them."""
+    parts = Project.of_files(tmp_path, "parts", PARTS)
+    parts.env.update(parts.count_compilers())
+    gate = parts.hold_compilers(at_end=True)
+    child = parts.start("import rehook\nrehook.install(projects=[ROOT])\nimport parts")
+    pids = gate.wait()  # an object file is complete
+    parts.kill(child)
+    wait_until_gone(pids)
+    gate.remove()
+    parts.edit("core.c", "(long)(1)", "(long)(2)")
+    parts.edit("other.c", "return 1;", "return 2;")
+    parts.edit("lib/lib.c", "return 1;", "return 2;")
+    for what in ("core.c", "other.c", "lib/lib.c"):
+        os.utime(parts.path(what), (1_500_000_000, 1_500_000_000))
+    result = parts.run(HELPERS + "print(json.dumps(values()))").json
+    assert result == ONE | {"core": 2, "other": 2, "lib": 2}
 
 
 # ------------------------------------------------------------ git

@@ -25,7 +25,7 @@ ProjectState sample() {
   state.inputs = {file, value};
   state.fingerprint = fingerprint_digest(state.inputs);
   state.modules = {{"demo._core", "_core", "/build/demo/_core.so", "CMakeLists.txt:3",
-                    digest_of("x"), digest_of("y"), true}};
+                    digest_of("x"), digest_of("y"), true, {}}};
   state.packages = {{"demo", "/src/demo/demo"}};
   state.python_files = {{"demo._version", "/build/demo/_version.py"}};
   state.exclude = {"demo.tools"};

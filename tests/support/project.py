@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -116,6 +117,7 @@ class Project:
         self.trace_file = self.home / "trace.jsonl"
         self.env: dict[str, str] = {}  # for every child, from now on
         self._compiler_log: Path | None = None
+        self._children: list[subprocess.Popen[str]] = []
 
     @classmethod
     def copy_of(cls, fixture: str, home: Path, *, name: str | None = None) -> Project:
@@ -243,7 +245,7 @@ class Project:
         if not bare:
             tests = str(Path(__file__).resolve().parents[1])
             source = _PRELUDE.format(support=tests, root=str(self.root)) + source
-        return subprocess.Popen(
+        child = subprocess.Popen(
             [sys.executable, *flags, "-c", source, *args],
             cwd=self.home,
             env=self.environment(path=path, env=env),
@@ -252,6 +254,25 @@ class Project:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._children.append(child)
+        return child
+
+    def kill(self, child: subprocess.Popen[str]) -> None:
+        """Kill a child of start() with SIGKILL, and wait until it is gone."""
+        child.kill()
+        child.communicate()
+
+    def close(self) -> None:
+        """Kill the children that a failed test left behind, and let their compilers go on."""
+        for child in self._children:
+            if child.returncode is None:
+                self.kill(child)
+        for name in ("go", "end"):
+            gate = self.home / name
+            if gate.is_fifo():
+                with contextlib.suppress(OSError):  # nobody waits
+                    os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
+                gate.unlink()
 
     # ------------------------------------------------------------ what happened
 
