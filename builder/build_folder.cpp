@@ -52,9 +52,12 @@ Error configure_error(const ProjectDescription& project, std::string output) {
   Error error{ErrorCode::failed_build, "", "", std::move(output)};
   if (error.detail.find("No CMAKE_CXX_COMPILER could be found") != std::string::npos ||
       error.detail.find("No CMAKE_C_COMPILER could be found") != std::string::npos ||
+      error.detail.find("Could not find compiler set in environment variable") !=
+          std::string::npos ||
       error.detail.find("is not a full path and was not found in the PATH") !=
           std::string::npos) {
-    error.message = "no C++ compiler was found for " + project.root.string();
+    error.message =
+        "no C++ compiler was found for " + project.root.string() + ": " + first_error(error.detail);
     error.hint =
         "install one (apt-get install g++, or dnf install gcc-c++), or set CXX to yours";
     return error;

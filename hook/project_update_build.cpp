@@ -181,6 +181,19 @@ Result<std::vector<ExtensionTarget>> ProjectUpdate::wanted_targets(
   std::vector<ExtensionTarget> targets = find_extension_targets(model, naming);
   if (targets.empty())
     return find_extension_target(model, naming, root_.filename().string()).error();
+  for (const std::string& name : project.targets) {
+    const bool exists = std::any_of(model.targets.begin(), model.targets.end(),
+                                    [&](const Target& target) { return target.name == name; });
+    if (exists) continue;
+    std::string there_are;
+    for (const ExtensionTarget& target : targets) {
+      there_are += (there_are.empty() ? "" : ", ") + target.target_name + " (" + target.defined_in + ")";
+    }
+    return Error{ErrorCode::invalid,
+                 "the project " + root_.string() + " has no target named " + name +
+                     "; its extension targets are " + there_are,
+                 "correct the setting targets"};
+  }
   if (!project.targets.empty()) {
     std::erase_if(targets, [&](const ExtensionTarget& target) {
       return std::find(project.targets.begin(), project.targets.end(), target.target_name) ==

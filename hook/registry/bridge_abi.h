@@ -32,8 +32,9 @@ struct RehookBridge {
   void* (*retire)(const struct RehookRange* old_libraries, size_t count, const char* suffix,
                   char* error, size_t error_size);
 
-  // Forgets everything the libraries in `fresh` registered (a failed new generation; they stay
-  // mapped), then undoes retire(). The handle is spent. 0, or -1 with a message.
+  // Sets what the libraries in `fresh` registered apart in the same way (a failed new
+  // generation; they stay mapped, and what is left of them keeps its own types), then undoes
+  // retire(). The handle is spent. 0, or -1 with a message and nothing changed.
   int (*restore)(void* handle, const struct RehookRange* fresh, size_t count, char* error,
                  size_t error_size);
 

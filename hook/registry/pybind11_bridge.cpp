@@ -14,7 +14,6 @@
 
 #include "bridge_abi.h"
 #include "pybind11_foreign.hpp"
-#include "pybind11_purge.hpp"
 #include "pybind11_registry.hpp"
 #include "pybind11_translators.hpp"
 #include "rtti_memory.hpp"
@@ -39,11 +38,16 @@ bool made_by_user(const char* name) {
   return true;
 }
 
-// One retire(), and all that restore() needs.
+enum class Strictness {
+  refuse,       // what cannot be retired stops it all
+  best_effort,  // a failed new generation has to go, whatever it did
+};
+
+// Libraries whose types, errors and translators are set apart, and all that takes to undo it.
 class Retirement {
  public:
-  Retirement(const RehookRange* old_libraries, std::size_t count, const char* suffix)
-      : libraries_(old_libraries, count), renames_(suffix) {}
+  Retirement(const Ranges& libraries, const std::string& suffix, Strictness strictness)
+      : libraries_(libraries), renames_(suffix), strictness_(strictness) {}
 
   // Changes nothing. False with a reason when these libraries cannot be retired.
   bool plan(Internals& internals, const MemoryMap& map, std::string& error) {
@@ -57,6 +61,7 @@ class Retirement {
     select_keys(numpy_dtypes(internals));
     if (!select_exceptions_and_copies(internals, map, error)) return false;
     types_.plan(&internals.registered_types_cpp, renames_);
+    all_types_ = &internals.registered_types_cpp;
     conversions_.plan(&internals.direct_conversions, renames_);
     enums_.plan(native_enums(internals), renames_);
     dtypes_.plan(numpy_dtypes(internals), renames_);
@@ -77,6 +82,7 @@ class Retirement {
 
   // Both need the pages of written_addresses() to be writable, and cannot fail.
   void apply() noexcept {
+    for (TypeObject object : forgotten_) all_types_->erase(std::type_index(*object));
     take_out();
     renames_.apply();
     put_back();
@@ -101,9 +107,7 @@ class Retirement {
     for (PyObject* type : kept_) release_type(type);
   }
   void commit() noexcept {
-    if (TypeMap* types = types_.map()) {
-      renames_.for_each_old_name([types](const char* name) { put_first(*types, name); });
-    }
+    renames_.for_each_old_name([this](const char* name) { put_first(*all_types_, name); });
     foreign_conversions_.release();
     translators_.commit();
   }
@@ -123,8 +127,11 @@ class Retirement {
         renames_.add(object);
       } else if (record->cpptype == object && !compared_by_address(object) &&
                  renamed_objects().count(object) == 0) {
-        error = foreign_type(object);
-        return false;
+        if (strictness_ == Strictness::refuse) {
+          error = foreign_type(object);
+          return false;
+        }
+        forgotten_.push_back(object);
       }
     }
     if (FastMap* fast = fast_types(internals)) {
@@ -155,6 +162,7 @@ class Retirement {
     for (std::size_t i = 0; i < libraries.size(); ++i) {
       const RehookRange& range = libraries_.list[i];
       if (!library_at(range.begin, libraries[i])) {
+        if (strictness_ == Strictness::best_effort) continue;  // it did not even load
         error = "no loaded library covers the given address range";
         return false;
       }
@@ -215,8 +223,11 @@ class Retirement {
     dtypes_.put_back();
   }
 
-  Ranges libraries_;
+  const Ranges libraries_;
   Renames renames_;
+  const Strictness strictness_;
+  TypeMap* all_types_ = nullptr;
+  std::vector<TypeObject> forgotten_;  // types that cannot be renamed
   MovedEntries<TypeMap> types_;
   MovedEntries<ConversionMap> conversions_;
   MovedEntries<EnumMap> enums_;
@@ -244,9 +255,9 @@ Value guarded(Value failure, char* error, std::size_t error_size, Body body) noe
   return failure;
 }
 
-bool open_pages(WritablePages& pages, const MemoryMap& map, const Retirement& retirement,
-                std::string& error) {
-  if (pages.open(map, retirement.written_addresses())) return true;
+bool open_pages(WritablePages& pages, const MemoryMap& map,
+                const std::vector<std::uintptr_t>& addresses, std::string& error) {
+  if (pages.open(map, addresses)) return true;
   error = std::string("cannot make type information writable: ") + std::strerror(errno);
   return false;
 }
@@ -254,20 +265,39 @@ bool open_pages(WritablePages& pages, const MemoryMap& map, const Retirement& re
 void* retire(const RehookRange* old_libraries, std::size_t count, const char* suffix,
              char* error, std::size_t error_size) noexcept {
   return guarded<void*>(nullptr, error, error_size, [&](std::string& message) -> void* {
-    auto retirement = std::make_unique<Retirement>(old_libraries, count, suffix);
+    auto retirement =
+        std::make_unique<Retirement>(Ranges(old_libraries, count), suffix, Strictness::refuse);
     Internals* internals = find_internals();
     if (internals == nullptr) return retirement.release();
     MemoryMap map;
-    if (!map.read()) {
-      message = "cannot read /proc/self/maps";
+    WritablePages pages;
+    if (!map.read(message) || !retirement->plan(*internals, map, message) ||
+        !open_pages(pages, map, retirement->written_addresses(), message)) {
       return nullptr;
     }
-    if (!retirement->plan(*internals, map, message)) return nullptr;
-    WritablePages pages;
-    if (!open_pages(pages, map, *retirement, message)) return nullptr;
     retirement->apply();
     return retirement.release();
   });
+}
+
+// The failed generation is retired in its turn: what is left of it (threads, callbacks, objects
+// in use) goes on finding its own types, never those that get their names back.
+bool put_old_world_back(Internals& internals, Retirement& old, const Ranges& fresh,
+                        std::string& error) {
+  static unsigned failures = 0;
+  Retirement failed(fresh, "@failed." + std::to_string(++failures), Strictness::best_effort);
+  MemoryMap map;
+  WritablePages pages;
+  if (!map.read(error) || !failed.plan(internals, map, error)) return false;
+  old.plan_undo(fresh);
+  std::vector<std::uintptr_t> addresses = failed.written_addresses();
+  const std::vector<std::uintptr_t> more = old.written_addresses();
+  addresses.insert(addresses.end(), more.begin(), more.end());
+  if (!open_pages(pages, map, addresses, error)) return false;
+  failed.apply();
+  old.undo();
+  failed.commit();
+  return true;
 }
 
 int restore(void* handle, const RehookRange* fresh, std::size_t count, char* error,
@@ -275,18 +305,9 @@ int restore(void* handle, const RehookRange* fresh, std::size_t count, char* err
   return guarded<int>(-1, error, error_size, [&](std::string& message) -> int {
     auto* retirement = static_cast<Retirement*>(handle);
     Internals* internals = find_internals();
-    if (internals != nullptr) {
-      MemoryMap map;
-      WritablePages pages;
-      if (!map.read()) {
-        message = "cannot read /proc/self/maps";
-        return -1;
-      }
-      Purge purge(*internals, fresh, count);
-      retirement->plan_undo(Ranges(fresh, count));
-      if (!open_pages(pages, map, *retirement, message)) return -1;
-      purge.apply();
-      retirement->undo();
+    if (internals != nullptr &&
+        !put_old_world_back(*internals, *retirement, Ranges(fresh, count), message)) {
+      return -1;
     }
     if (!retirement->must_stay()) delete retirement;
     return 0;

@@ -79,27 +79,30 @@ class TranslatorExchange {
     record_->next = g_retired_translators;
     g_retired_translators = record_.get();
   }
-  // Keeps what other libraries registered since.
+  // Keeps what other libraries registered since, and our own for libraries retired since.
   void undo() noexcept {
     if (!record_) return;
-    list_->remove_if([this](Translator translator) {
-      return translator == &translate_for_retired ||
-             std::find(before_.begin(), before_.end(), translator) != before_.end();
-    });
-    auto last = list_->before_begin();
-    while (std::next(last) != list_->end()) ++last;
-    list_->splice_after(last, before_);
     for (auto** link = &g_retired_translators; *link != nullptr; link = &(*link)->next) {
       if (*link != record_.get()) continue;
       *link = record_->next;
       break;
     }
+    const bool drop_ours = g_retired_translators == nullptr || had(&translate_for_retired);
+    list_->remove_if([&](Translator translator) {
+      return translator == &translate_for_retired ? drop_ours : had(translator);
+    });
+    auto last = list_->before_begin();
+    while (std::next(last) != list_->end()) ++last;
+    list_->splice_after(last, before_);
   }
-  void commit() noexcept {
-    std::ignore = record_.release();
-  }  // translate_for_retired() walks it
+  // From now on translate_for_retired() needs the record as long as the process lives.
+  void commit() noexcept { std::ignore = record_.release(); }
 
  private:
+  bool had(Translator translator) const {
+    return std::find(before_.begin(), before_.end(), translator) != before_.end();
+  }
+
   TranslatorList* list_ = nullptr;
   TranslatorList before_, after_;
   std::unique_ptr<RetiredTranslators> record_;

@@ -62,10 +62,10 @@ using Addresses = std::unordered_set<const void*>;
 // lines.
 class MemoryMap {
  public:
-  bool read() {
+  bool read(std::string& error) {
     std::string text;
-    if (!read_all("/proc/self/maps", text)) return false;
-    parse(text);
+    if (read_all("/proc/self/maps", text)) parse(text);
+    if (mappings_.empty()) error = "cannot read /proc/self/maps";
     return !mappings_.empty();
   }
 

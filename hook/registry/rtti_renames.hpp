@@ -46,7 +46,9 @@ enum class Hash { may_change, must_stay };
 // type.
 class Renames {
  public:
-  explicit Renames(const char* suffix) : suffix_(suffix) { used_suffixes().push_back(suffix_); }
+  explicit Renames(const std::string& suffix) : suffix_(suffix) {
+    used_suffixes().push_back(suffix_);
+  }
   Renames(const Renames&) = delete;
   Renames& operator=(const Renames&) = delete;
   ~Renames() {
@@ -174,7 +176,6 @@ class MovedEntries {
     }
     nodes_.clear();
   }
-  Map* map() const { return map_; }
   bool displaced_any() const { return !displaced_.empty(); }
 
  private:

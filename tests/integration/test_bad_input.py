@@ -13,7 +13,6 @@ pytestmark = pytest.mark.compile
 IMPORT = """
 import importlib
 import rehook
-rehook.install(projects=[ROOT])
 def failure(action):
     try:
         action()
@@ -21,7 +20,10 @@ def failure(action):
         return {"type": type(error).__name__, "text": str(error), "message": getattr(error, "message", ""),
                 "hint": getattr(error, "hint", ""),
                 "diagnostics": [one.as_dict() for one in getattr(error, "diagnostics", [])]}
-print(json.dumps(failure(lambda: importlib.import_module(sys.argv[1]))))
+def install_and_import():
+    rehook.install(projects=[ROOT])
+    importlib.import_module(sys.argv[1])
+print(json.dumps(failure(install_and_import)))
 """
 
 

@@ -82,8 +82,9 @@ TEST(RegistryMemory, StringsEndInReadableMemory) {
   char* text = static_cast<char*>(pages);
   std::fill(text, text + page, 'x');
   ASSERT_EQ(mprotect(text + page, page, PROT_NONE), 0);
+  std::string error;
   MemoryMap map;
-  ASSERT_TRUE(map.read());
+  ASSERT_TRUE(map.read(error)) << error;
   const auto address = reinterpret_cast<std::uintptr_t>(text + page - 4);
   EXPECT_EQ(map.c_string(address), nullptr);
   text[page - 1] = '\0';
@@ -97,8 +98,9 @@ TEST(RegistryMemory, ProtectionComesBack) {
   void* pages = mmap(nullptr, 3 * page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(pages, MAP_FAILED);
   const auto begin = reinterpret_cast<std::uintptr_t>(pages);
+  std::string error;
   MemoryMap map;
-  ASSERT_TRUE(map.read());
+  ASSERT_TRUE(map.read(error)) << error;
   {
     WritablePages writable;
     ASSERT_TRUE(writable.open(map, {begin + 2 * page, begin + 8, begin + 16, begin + page}));
@@ -107,7 +109,7 @@ TEST(RegistryMemory, ProtectionComesBack) {
   }
   EXPECT_EQ(load_word(begin + 8), 42U);
   MemoryMap after;
-  ASSERT_TRUE(after.read());
+  ASSERT_TRUE(after.read(error)) << error;
   for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(after.protection(begin + i * page), PROT_READ);
   WritablePages unmapped;
   EXPECT_FALSE(unmapped.open(map, {8}));
@@ -116,8 +118,9 @@ TEST(RegistryMemory, ProtectionComesBack) {
 TEST(RegistryTypes, AreFoundInALibrary) {
   Library program;
   ASSERT_TRUE(library_at(reinterpret_cast<std::uintptr_t>(&typeid(types::Plain)), program));
+  std::string error;
   MemoryMap map;
-  ASSERT_TRUE(map.read());
+  ASSERT_TRUE(map.read(error)) << error;
   const TypeObjects objects(map);
   std::set<const std::type_info*> found;
   objects.for_each(program, [&](const std::type_info* object, const char* name) {
@@ -132,8 +135,9 @@ TEST(RegistryTypes, AreFoundInALibrary) {
 }
 
 TEST(RegistryTypes, ExceptionsAreRecognized) {
+  std::string error;
   MemoryMap map;
-  ASSERT_TRUE(map.read());
+  ASSERT_TRUE(map.read(error)) << error;
   const TypeObjects objects(map);
   for (const std::type_info* type : {&typeid(std::exception), &typeid(std::range_error),
                                      &typeid(types::Error), &typeid(types::Mixed)}) {
