@@ -103,6 +103,11 @@ Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& ev
   if (state_ && !state_->build_dir.empty() && context_.build_dir.empty())
     build_dir_ = state_->build_dir;
   BuildFolder folder(*context_.fs, *context_.runner, build_dir_);
+  if (!state_ && build_dir_ == folder_ / "build") {
+    // Nothing is known of what is in our folder: believing its objects could revive an older
+    // source.
+    REHOOK_TRY(context_.fs->remove_tree(build_dir_));
+  }
   const Unseen unseen = state_ ? unseen_by_build_tool(look) : Unseen{};
   const Rebuild* rebuild = std::get_if<Rebuild>(&look.freshness);
   const InputRole role =
@@ -187,7 +192,8 @@ Result<std::vector<ExtensionTarget>> ProjectUpdate::wanted_targets(
     if (exists) continue;
     std::string there_are;
     for (const ExtensionTarget& target : targets) {
-      there_are += (there_are.empty() ? "" : ", ") + target.target_name + " (" + target.defined_in + ")";
+      there_are +=
+          (there_are.empty() ? "" : ", ") + target.target_name + " (" + target.defined_in + ")";
     }
     return Error{ErrorCode::invalid,
                  "the project " + root_.string() + " has no target named " + name +

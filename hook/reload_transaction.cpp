@@ -328,6 +328,7 @@ Status ReloadTransaction::follow(const std::vector<std::string>& python_modules,
     const Ref module = loaded_module(name);
     if (!module) continue;
     journal(module.get());
+    if (!call("rehook._importers", "forget_bytecode", {module.get()})) PyErr_Clear();
     const Ref spec = optional_attribute(module.get(), "__spec__");
     const Ref done = call("_frozen_importlib", "_exec", {spec.get(), module.get()});
     if (!done) return python_failure("executing " + name + " again failed");

@@ -331,7 +331,10 @@ Result<Ref> Session::find_for_reload(Project& project, const std::string& name,
   REHOOK_ASSIGN_OR_RETURN(ReloadSummary summary,
                           update_and_plan({&project}, {name}, Retry::when_changed, plan));
   // importlib executes this one itself, in any case.
-  std::erase(plan.python, name);
+  if (std::erase(plan.python, name) > 0 &&
+      !call("rehook._importers", "forget_bytecode", {target})) {
+    PyErr_Clear();
+  }
   auto transaction = start(plan);
   if (!transaction) return note_failure(plan, std::move(transaction).error());
   for (const Reloadable& module : plan.modules) stale_.clear(module.extension->name);

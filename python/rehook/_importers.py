@@ -1,8 +1,10 @@
-"""Run import statements again whose source modules got new content. Called by the compiled part."""
+"""What Python modules need when what they import got new content. Called by the compiled part."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -35,6 +37,18 @@ def run_imports_again(news: list[str], importers: list[str]) -> None:
                 _execute(module, statement)
             if _differs(before, module.__dict__):
                 waiting[name] = None
+
+
+def forget_bytecode(module: ModuleType) -> None:
+    """Remove a module's cached bytecode, because its source is known to differ.
+
+    The import system believes the cache when time stamp and size of the source are the recorded
+    ones, as they are after an edit within one second that keeps the size.
+    """
+    cached = getattr(module, "__cached__", None)
+    if isinstance(cached, str):
+        with contextlib.suppress(OSError):
+            os.unlink(cached)
 
 
 def _from_imports(name: str) -> list[ast.ImportFrom]:

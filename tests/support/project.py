@@ -48,7 +48,7 @@ class Mailbox:
         # With a writer of our own, no other one's leaving looks like the end.
         self._keep = os.open(path, os.O_WRONLY)
 
-    def read(self, timeout: float = 120) -> str:
+    def read(self, timeout: float = 60) -> str:
         """Wait for a line, and give it."""
         poll = select.poll()
         poll.register(self._end, select.POLLIN)
@@ -71,7 +71,7 @@ class Gate:
         self._go = go
         os.mkfifo(go)
 
-    def wait(self, timeout: float = 120) -> list[int]:
+    def wait(self, timeout: float = 60) -> list[int]:
         """Wait for a compiler to arrive; give the numbers of its processes."""
         return [int(word) for word in self._started.read(timeout).split()]
 
