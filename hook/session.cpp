@@ -146,7 +146,12 @@ BuildEvents Session::events(const Project& project) {
     const Ref done =
         event ? Ref::steal(PyObject_CallOneArg(options_.on_progress.get(), event.get()))
               : Ref();
-    if (!done) PyErr_Clear();  // a broken progress display must not break the build
+    if (done) return;
+    if (PyErr_ExceptionMatches(PyExc_Exception) != 0) {
+      PyErr_Clear();  // a broken progress display must not break the build
+    } else {
+      cause_ = SavedError::take();  // Ctrl-C reached us inside of it
+    }
   };
   if (options_.enable_reloading) {
     events.on_flags = [this](const CompileGroup& flags, const Path& compiler) {
@@ -155,15 +160,15 @@ BuildEvents Session::events(const Project& project) {
   }
   events.cancel = [this] {
     const GilAcquire gil;
-    if (PyErr_CheckSignals() == 0) return false;
-    cause_ = SavedError::take();  // KeyboardInterrupt, to be raised when the build is gone
-    return true;
+    if (!cause_ && PyErr_CheckSignals() != 0) cause_ = SavedError::take();
+    return static_cast<bool>(cause_);  // KeyboardInterrupt, to be raised when the build is gone
   };
   return events;
 }
 
 Result<UpdateOutcome> Session::update(Project& project, Force force, Retry retry) {
   const BuildEvents events = this->events(project);
+  cause_ = SavedError();
   auto outcome = without_gil([&] { return project.update->update(force, retry, events); });
   if (!outcome) {
     if (outcome.error().code != ErrorCode::canceled) mark_stale(project, outcome.error());

@@ -379,8 +379,14 @@ bool Session::exec_reloaded_package(PyObject* loader, PyObject* module) {
   pending_.erase(waiting);
   if (!done) {
     SavedError cause = SavedError::take();
-    pending.transaction
-        .reset();  // rolls back: the old world, this package's namespace included
+    // Rolls back: the old world, this package's namespace included.
+    pending.transaction.reset();
+    if (!pending.plan.modules.empty()) {
+      std::ignore = note_failure(
+          pending.plan,
+          {ErrorCode::failed_load, "executing " + name + " again failed: " + cause.text(),
+           "the previous build keeps running, unchanged; fix the package and reload again"});
+    }
     std::move(cause).restore();
     return false;
   }

@@ -39,7 +39,7 @@ def scenario_names():
 def headers_of(version):
     if version in GIVEN:
         return Path(GIVEN[version])
-    folder = CACHE / "pybind11" / version
+    folder = ROOT / "build" / "pybind11" / version
     if not (folder / "pybind11").is_dir():
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "-d", folder]
         done = subprocess.run(
