@@ -227,7 +227,7 @@ class Retirement {
   Renames renames_;
   const Strictness strictness_;
   TypeMap* all_types_ = nullptr;
-  std::vector<TypeObject> forgotten_;  // types that cannot be renamed
+  std::vector<TypeObject> forgotten_;  // cannot be renamed: their classes become unusable
   MovedEntries<TypeMap> types_;
   MovedEntries<ConversionMap> conversions_;
   MovedEntries<EnumMap> enums_;

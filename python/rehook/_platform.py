@@ -71,11 +71,14 @@ def file_system_of(path: str) -> str:
 
 
 def install_command(tool: str) -> str:
-    """Give the command that installs `tool` on this machine, or "" when there is none to tell."""
+    """Give the command that installs `tool` on this machine.
+
+    When no package manager is found, the commands of the usual ones; "" for a tool nobody packages.
+    """
     import shutil  # noqa: PLC0415 - only rehook doctor comes here
 
     names = _PACKAGES.get(tool, {})
     for manager, command in _COMMANDS.items():
         if manager in names and (manager == "pip" or shutil.which(manager)):
             return command.format(names[manager])
-    return ""
+    return ", or ".join(_COMMANDS[manager].format(name) for manager, name in names.items())

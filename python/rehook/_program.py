@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Program"]
 
+# What a shell makes of a program that Ctrl-C ended: 128 + SIGINT.
+_INTERRUPTED = 130
+
 
 class Program:
     """A script, or a module with -m, and its arguments."""
@@ -25,7 +28,7 @@ class Program:
         self.arguments = arguments
 
     def run(self) -> int:
-        """Run it to its end and give the exit code; SystemExit and Ctrl-C go through.
+        """Run it to its end and give the exit code; SystemExit goes through.
 
         A failed build is shown with its diagnostics and without a traceback.
         """
@@ -48,11 +51,11 @@ class Program:
             _flush()
             _console.print_error(error)
             return 1
-        except Exception as error:  # noqa: BLE001 - shown as python shows it
+        except (Exception, KeyboardInterrupt) as error:  # shown as python shows it
             _flush()
             error.__traceback__ = _own_frames_removed(error.__traceback__)
             sys.excepthook(type(error), error, error.__traceback__)
-            return 1
+            return _INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
         return 0
 
     def _install(self) -> _console.ProgressLine | None:
@@ -96,4 +99,4 @@ def _own_frames_removed(traceback: TracebackType | None) -> TracebackType | None
         if name != "runpy" and os.path.dirname(os.path.abspath(file)) != here:
             return rest
         rest = rest.tb_next
-    return traceback
+    return None  # nothing of the program's own ran: a syntax error
