@@ -105,7 +105,8 @@ class MemoryMap {
     const std::uintptr_t end = readable_until(address, k_longest_name);
     if (end <= address) return nullptr;
     const char* text = pointer_at<const char>(address);
-    return std::memchr(text, '\0', end - address) == nullptr ? nullptr : text;
+    const char* limit = pointer_at<const char>(end);
+    return std::find(text, limit, '\0') == limit ? nullptr : text;
   }
 
  private:
