@@ -205,15 +205,30 @@ Error Session::note_failure(const Plan& plan, Error error) {
 void Session::mark_stale(Project& project, const Error& error) {
   const auto products = project.update->products();
   if (!products) return;
-  for (const BuiltModule& module : products->modules) {
-    if (loaded_module(module.module)) stale_.mark(module.module, first_line(error.message));
+  // Only what a changed input concerns, where that can be told.
+  std::vector<std::string> changed =
+      without_gil([&] { return project.update->modified_modules(); });
+  if (changed.empty()) {
+    for (const BuiltModule& module : products->modules) changed.push_back(module.module);
+  }
+  for (const std::string& module : changed) {
+    if (loaded_module(module)) stale_.mark(module, first_line(error.message));
   }
 }
 
+// One line per reason, however many modules wait for it to be mended.
 void Session::remind(ReloadSummary* summary) {
+  std::map<std::string, std::vector<std::string>> by_reason;
   for (const auto& [module, why] : stale_.all()) {
     if (summary != nullptr) summary->stale.emplace_back(module, why);
-    log(k_warning, module + " still runs its previous build: " + why + " (see: rehook errors)");
+    by_reason[why].push_back(module);
+  }
+  for (const auto& [why, modules] : by_reason) {
+    const std::string others =
+        modules.size() > 1 ? " and " + std::to_string(modules.size() - 1) + " more" : "";
+    log(k_warning, modules.front() + others + " still " +
+                       (others.empty() ? "runs its" : "run their") + " previous build: " + why +
+                       " (see: rehook errors)");
   }
 }
 

@@ -16,6 +16,11 @@ BOX = {
     "box/__init__.py": "from . import _core\n",
 }
 
+# Background jobs of a shell, which a test run may be, are started with Ctrl-C ignored.
+INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
 # Tells a mailbox when this process begins to wait for another one's build.
 TELL_WHEN_WAITING = """
 import rehook
@@ -156,19 +161,20 @@ def test_interrupt_during_the_first_build(box):
     """KeyboardInterrupt; the compiler is dead before Python goes on; the next import works."""
     gate = box.hold_compilers()
     child = box.start(
-        """
-        import rehook
-        rehook.install(projects=[ROOT])
-        try:
-            import box
-        except KeyboardInterrupt:
-            print("interrupted", flush=True)
-        sys.stdin.readline()
-        left = [name for name in sys.modules if name.split(".")[0] == "box"]
-        errors = rehook.errors()
-        import box
-        print(json.dumps([left, errors, box._core.value()]))
-        """
+        INTERRUPTIBLE
+        + """
+import rehook
+rehook.install(projects=[ROOT])
+try:
+    import box
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+sys.stdin.readline()
+left = [name for name in sys.modules if name.split(".")[0] == "box"]
+errors = rehook.errors()
+import box
+print(json.dumps([left, errors, box._core.value()]))
+"""
     )
     pids = gate.wait()
     child.send_signal(signal.SIGINT)
@@ -184,21 +190,22 @@ def test_interrupt_during_a_reload(ready, way):
     """The old code goes on, the interrupt is no failure to remember, the next reload builds."""
     gate = ready.hold_compilers()
     child = ready.start(
-        """
-        import importlib
-        import rehook
-        rehook.install(projects=[ROOT])
-        import box
-        edit("core.c", "(long)(1)", "(long)(2)")
-        try:
-            eval(sys.argv[1])
-        except KeyboardInterrupt:
-            print("interrupted", flush=True)
-        sys.stdin.readline()
-        seen = [box._core.value(), rehook.errors()]
-        eval(sys.argv[1])
-        print(json.dumps([*seen, box._core.value()]))
-        """,
+        INTERRUPTIBLE
+        + """
+import importlib
+import rehook
+rehook.install(projects=[ROOT])
+import box
+edit("core.c", "(long)(1)", "(long)(2)")
+try:
+    eval(sys.argv[1])
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+sys.stdin.readline()
+seen = [box._core.value(), rehook.errors()]
+eval(sys.argv[1])
+print(json.dumps([*seen, box._core.value()]))
+""",
         way,
     )
     pids = gate.wait()
@@ -213,7 +220,7 @@ def test_interrupt_during_a_reload(ready, way):
 def test_interrupt_while_waiting_for_another_process(box):
     mailbox = Mailbox(box.home / "mailbox")
     gate = box.hold_compilers()
-    script = TELL_WHEN_WAITING + "import box\n" + OUTCOME
+    script = INTERRUPTIBLE + TELL_WHEN_WAITING + "import box\n" + OUTCOME
     builder = box.start(script, str(mailbox.path))
     gate.wait()
     waiting = box.start(script, str(mailbox.path))
