@@ -56,8 +56,8 @@ Error configure_error(const ProjectDescription& project, std::string output) {
           std::string::npos ||
       error.detail.find("is not a full path and was not found in the PATH") !=
           std::string::npos) {
-    error.message =
-        "no C++ compiler was found for " + project.root.string() + ": " + first_error(error.detail);
+    error.message = "no C++ compiler was found for " + project.root.string() + ": " +
+                    first_error(error.detail);
     error.hint =
         "install one (apt-get install g++, or dnf install gcc-c++), or set CXX to yours";
     return error;

@@ -51,8 +51,8 @@ Status check(int fd, const Path& path, Place place) {
     return refuse(path, "it is owned by user " + std::to_string(st.st_uid),
                   "use a folder of your own");
   }
-  // With a user private group (gid == uid, the default of Debian and Fedora, with umask 002), the
-  // group's members are the user alone.
+  // With a user private group (gid == uid, the default of Debian and Fedora, with umask 002),
+  // the group's members are the user alone.
   mode_t writable_by_others = k_writable_by_others;
   if (ours && place == Place::above && st.st_gid == st.st_uid) writable_by_others = S_IWOTH;
   const bool sticky = place == Place::above && (st.st_mode & S_ISVTX) != 0;

@@ -24,8 +24,14 @@ ProjectState sample() {
   value.digest = digest_of("-O2");
   state.inputs = {file, value};
   state.fingerprint = fingerprint_digest(state.inputs);
-  state.modules = {{"demo._core", "_core", "/build/demo/_core.so", "CMakeLists.txt:3",
-                    digest_of("x"), digest_of("y"), true, {}}};
+  state.modules = {{"demo._core",
+                    "_core",
+                    "/build/demo/_core.so",
+                    "CMakeLists.txt:3",
+                    digest_of("x"),
+                    digest_of("y"),
+                    true,
+                    {}}};
   state.packages = {{"demo", "/src/demo/demo"}};
   state.python_files = {{"demo._version", "/build/demo/_version.py"}};
   state.exclude = {"demo.tools"};
