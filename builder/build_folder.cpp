@@ -154,8 +154,9 @@ Status BuildFolder::configure(const ProjectDescription& project, Fresh fresh,
   command.directory = project.root;
   command.environment = tool_environment(project);
 
-  if (events.on_progress)
+  if (events.on_progress) {
     events.on_progress({"configure", 0, 0, "configuring " + project.root.filename().string()});
+  }
   auto result = runner_->run(command, {}, events.cancel);
   if (!result) return explain_missing_tool(std::move(result).error());
   if (result->exit_code != 0) return configure_error(project, std::move(result->output));
@@ -214,8 +215,9 @@ std::vector<Path> BuildFolder::ninja_leaf_inputs(const std::vector<ExtensionTarg
   for (const ExtensionTarget& module : modules) command.argv.push_back(module.target_name);
   std::vector<Path> inputs;
   auto result = runner_->run(command, {}, {});
-  if (!result || result->exit_code != 0)
+  if (!result || result->exit_code != 0) {
     return inputs;  // before ninja 1.11: the File API's list must do
+  }
   std::string_view rest = result->output;
   while (!rest.empty()) {
     const std::size_t end = std::min(rest.find('\n'), rest.size());
@@ -304,8 +306,9 @@ Result<std::vector<Input>> BuildFolder::collect_inputs(
     add(input, InputKind::file, InputRole::compile, k_every_module);
   }
   for (const std::vector<Path>* read : {&model.cmake_inputs, &project.inputs}) {
-    for (const Path& input : *read)
+    for (const Path& input : *read) {
       add(input, InputKind::file, InputRole::configure, k_every_module);
+    }
   }
   for (const Path& dir : model.glob_dirs) {
     add(dir, InputKind::directory, InputRole::configure, k_every_module);

@@ -11,8 +11,9 @@ std::string describe_change(const Path& root, const Input& now, const InputChang
   std::string name = now.name;
   const std::string prefix = root.native() + "/";
   if (name.starts_with(prefix)) name.erase(0, prefix.size());
-  if (now.kind == InputKind::directory)
+  if (now.kind == InputKind::directory) {
     return "files were added to or removed from " + name + "/";
+  }
   if (now.digest == Digest{}) return name + " is gone or unreadable";
   if (change.before == Digest{}) return name + " is new";
   return name + " changed";

@@ -46,8 +46,9 @@ bool is_build_relevant_name(std::string_view name) {
   static constexpr std::array<std::string_view, 18> k_endings = {
       ".c",   ".cc",   ".cpp", ".cxx", ".c++", ".cu", ".f90", ".f",  ".pyx",
       ".ixx", ".cppm", ".m",   ".mm",  ".s",   ".S",  ".asm", ".in", ".txt"};
-  if (name.empty() || name.front() == '.' || name.front() == '#' || name.back() == '~')
+  if (name.empty() || name.front() == '.' || name.front() == '#' || name.back() == '~') {
     return false;
+  }
   return std::any_of(k_endings.begin(), k_endings.end(),
                      [&](std::string_view ending) { return name.ends_with(ending); });
 }

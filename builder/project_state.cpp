@@ -225,8 +225,9 @@ Result<ProjectState> parse_project_state(std::string_view bytes) {
   if (bytes.size() < k_magic.size() + k_tail || !bytes.starts_with(k_magic)) return corrupt;
   const std::string_view body = bytes.substr(0, bytes.size() - k_tail);
   const Digest expected = digest_of(body);
-  if (std::memcmp(expected.bytes.data(), bytes.data() + body.size(), k_tail) != 0)
+  if (std::memcmp(expected.bytes.data(), bytes.data() + body.size(), k_tail) != 0) {
     return corrupt;
+  }
 
   Reader in(body.substr(k_magic.size()));
   if (in.number<std::uint32_t>() != k_state_format) return corrupt;

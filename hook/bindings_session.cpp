@@ -93,16 +93,18 @@ SessionPtr make_session(const py::dict& given) {
     return value.is_none() ? otherwise : value.cast<bool>();
   };
   options.store_dir = string_of(option("store_dir"));
-  for (const std::string& root : strings_of(option("projects")))
+  for (const std::string& root : strings_of(option("projects"))) {
     options.projects.emplace_back(root);
+  }
   if (const py::object settings = option("settings"); !settings.is_none()) {
     const auto setting = [&](const char* name) -> py::object {
       return settings.attr("get")(name, py::none());
     };
     options.exclude = strings_of(setting("exclude"));
     options.targets = strings_of(setting("targets"));
-    if (const py::object dir = setting("build-dir"); !dir.is_none())
+    if (const py::object dir = setting("build-dir"); !dir.is_none()) {
       options.build_dir = string_of(dir);
+    }
   }
   options.settings_key = string_of(option("settings_key"));
   options.enable_reloading = flag("enable_reloading", true);
@@ -117,8 +119,9 @@ SessionPtr make_session(const py::dict& given) {
   options.describe_project = ref(option("describe_project"));
   options.on_progress = ref(option("on_progress"));
   options.log = ref(option("log"));
-  if (const std::string trace = string_of(option("trace_file")); !trace.empty())
+  if (const std::string trace = string_of(option("trace_file")); !trace.empty()) {
     Trace::set_file(trace);
+  }
   auto created = Session::create(std::move(options));
   // What is wrong here is an argument or the store; nothing was built yet.
   if (!created && created.error().code != ErrorCode::invalid) {

@@ -22,8 +22,9 @@ int visit(dl_phdr_info* info, size_t /*size*/, void* data) {
   if (name.empty()) return 0;
   if (name != search.given) {
     // Loaded through another spelling of the path?
-    if (name.substr(name.rfind('/') + 1) != search.given.substr(search.given.rfind('/') + 1))
+    if (name.substr(name.rfind('/') + 1) != search.given.substr(search.given.rfind('/') + 1)) {
       return 0;
+    }
     std::error_code ignored;
     if (std::filesystem::canonical(name, ignored).native() != search.resolved) return 0;
   }

@@ -43,8 +43,9 @@ Result<ProjectDescription> describe_in_python(PyObject* function, const Path& ro
     const std::string kind = cause ? Py_TYPE(cause.value())->tp_name : "";
     const bool is_config = kind.find("ConfigError") != std::string::npos;
     std::string message = string_attribute(cause.value(), "message");
-    if (message.empty())
+    if (message.empty()) {
       message = "the project " + root.string() + " could not be described: " + cause.text();
+    }
     return Error{is_config ? ErrorCode::invalid : ErrorCode::failed_build, message,
                  string_attribute(cause.value(), "hint")};
   }

@@ -73,8 +73,9 @@ bool makes_target(const std::string& cmake, const std::string& name) {
   for (std::size_t at = cmake.find(name); at != std::string::npos;
        at = cmake.find(name, at + 1)) {
     const std::size_t end = at + name.size();
-    if ((at > 0 && is_word(cmake[at - 1])) || (end < cmake.size() && is_word(cmake[end])))
+    if ((at > 0 && is_word(cmake[at - 1])) || (end < cmake.size() && is_word(cmake[end]))) {
       continue;
+    }
     std::string before = cmake.substr(at < 200 ? 0 : at - 200, at < 200 ? at : 200);
     while (!before.empty() && (std::isspace(static_cast<unsigned char>(before.back())) != 0 ||
                                before.back() == '"')) {
@@ -181,8 +182,9 @@ bool ProjectRegistry::provides(Project& project, const std::string& top_level) {
   }
   if (!mentions(project.root, top_level)) return false;
   auto described = description(project);
-  if (!described)
+  if (!described) {
     return project.origin == ProjectOrigin::named;  // the import tells what is wrong
+  }
   const ModuleNaming& naming = (*described)->naming;
   if (naming.packages.contains(top_level) || naming.installed.contains(top_level)) return true;
   // A top-level extension module: only CMake knows for sure. Where somebody named or installed
@@ -218,8 +220,9 @@ void ProjectRegistry::find_editable_installs() {
       if (!context_.fs->lookup(file.c_str(), stat)) continue;
       auto text = context_.fs->read(file);
       const Path root = text ? editable_root(*text) : Path();
-      if (root.empty() || !context_.fs->lookup((root / "CMakeLists.txt").c_str(), stat))
+      if (root.empty() || !context_.fs->lookup((root / "CMakeLists.txt").c_str(), stat)) {
         continue;
+      }
       std::ignore = add(root, ProjectOrigin::editable);
     }
   }
@@ -234,8 +237,9 @@ Path ProjectRegistry::project_above(const Path& entry) {
   Path folder = entry.lexically_normal();
   if (!folder.has_filename()) folder = folder.parent_path();
   for (int level = 0; level < k_max_levels_up && folder.has_relative_path(); ++level) {
-    if (context_.fs->lookup((folder / "CMakeLists.txt").c_str(), stat))
+    if (context_.fs->lookup((folder / "CMakeLists.txt").c_str(), stat)) {
       return known->second = folder;
+    }
     if (context_.fs->lookup((folder / ".git").c_str(), stat)) break;
     folder = folder.parent_path();
   }

@@ -351,8 +351,9 @@ std::optional<ProjectState> ProjectUpdate::find_earlier(const Look& look) {
     if (!bytes) return std::nullopt;
     auto record = parse_project_state(*bytes);
     if (!record || record->root != root_ || record->modules.empty()) return std::nullopt;
-    if (!artifacts_are_whole(*record) || !matches_now(*record, look.current))
+    if (!artifacts_are_whole(*record) || !matches_now(*record, look.current)) {
       return std::nullopt;
+    }
     return std::move(*record);
   };
   // The usual case: the same inputs by name, so the fingerprint names the record.

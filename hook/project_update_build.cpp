@@ -100,8 +100,9 @@ void ProjectUpdate::remember_attempt(const std::vector<Input>& current) {
 
 Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& events,
                             UpdateOutcome& outcome) {
-  if (state_ && !state_->build_dir.empty() && context_.build_dir.empty())
+  if (state_ && !state_->build_dir.empty() && context_.build_dir.empty()) {
     build_dir_ = state_->build_dir;
+  }
   BuildFolder folder(*context_.fs, *context_.runner, build_dir_);
   if (!state_ && build_dir_ == folder_ / "build") {
     // Nothing is known of what is in our folder: believing its objects could revive an older
@@ -184,8 +185,9 @@ Result<std::vector<ExtensionTarget>> ProjectUpdate::wanted_targets(
     }
   }
   std::vector<ExtensionTarget> targets = find_extension_targets(model, naming);
-  if (targets.empty())
+  if (targets.empty()) {
     return find_extension_target(model, naming, root_.filename().string()).error();
+  }
   for (const std::string& name : project.targets) {
     const bool exists = std::any_of(model.targets.begin(), model.targets.end(),
                                     [&](const Target& target) { return target.name == name; });
@@ -229,8 +231,9 @@ Status ProjectUpdate::build_until_stable(BuildFolder& folder, const ProjectDescr
   for (int round = 1;; ++round) {
     Status built = folder.build(model, project, names, events);
     if (!built && built.error().code != ErrorCode::failed_build) return built;
-    if (auto newer = folder.model(project))
+    if (auto newer = folder.model(project)) {
       model = std::move(*newer);  // ninja may re-run CMake
+    }
     auto inputs = folder.collect_inputs(model, project, targets);
     if (!inputs) return built ? Status(std::move(inputs).error()) : built;
     const Unseen overtaken = measure_all(*inputs, before, started);

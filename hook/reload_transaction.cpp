@@ -99,9 +99,10 @@ Status ReloadTransaction::stage_one(Item& item) {
   }
   REHOOK_TRY(load_library(item.shadow));  // undefined symbols show here
   const auto fresh = find_loaded_library(item.shadow);
-  if (!fresh)
+  if (!fresh) {
     return Error{ErrorCode::failed_load,
                  item.shadow.string() + " was loaded but is not mapped"};
+  }
   item.new_range = *fresh;
   return ok_status();
 }
@@ -209,8 +210,9 @@ Status ReloadTransaction::load_one(Item& item) {
   }
   PyObject *key = nullptr, *value = nullptr;
   Py_ssize_t at = 0;
-  while (PyDict_Next(PyModule_GetDict(item.fresh.get()), &at, &key, &value) != 0)
+  while (PyDict_Next(PyModule_GetDict(item.fresh.get()), &at, &key, &value) != 0) {
     item.names.insert(to_string(key));
+  }
   return ok_status();
 }
 
@@ -269,8 +271,9 @@ void ReloadTransaction::swap_one(Item& item) {
   std::map<PyObject*, PyObject*> kept = {{item.fresh.get(), extension.module.get()}};
   for (const auto& [key, module] : saved_modules_) {
     if (!to_string(key.get()).starts_with(extension.name + ".") ||
-        !PyModule_Check(module.get()))
+        !PyModule_Check(module.get())) {
       continue;
+    }
     PyObject* fresh = PyDict_GetItem(modules, key.get());
     if (fresh != nullptr && PyModule_Check(fresh)) kept[fresh] = module.get();
   }
@@ -290,8 +293,9 @@ void ReloadTransaction::swap_one(Item& item) {
   PyDict_SetItem(modules, own_name.get(), extension.module.get());
   if (const Ref cache = pybind11_module_cache()) {
     const Ref key = from_string(extension.name);
-    if (PyDict_Contains(cache.get(), key.get()) == 1)
+    if (PyDict_Contains(cache.get(), key.get()) == 1) {
       PyDict_SetItem(cache.get(), key.get(), extension.module.get());
+    }
   }
   PyErr_Clear();
 }
@@ -335,8 +339,9 @@ Status ReloadTransaction::follow(const std::vector<std::string>& python_modules,
   }
   if (items_.empty() && changed.empty()) return ok_status();
   const Ref news = Ref::steal(PyList_New(0));
-  for (const Item& item : items_)
+  for (const Item& item : items_) {
     PyList_Append(news.get(), from_string(item.plan.extension->name).get());
+  }
   for (const std::string& name : changed) PyList_Append(news.get(), from_string(name).get());
   const Ref importers = Ref::steal(PyList_New(0));
   for (const std::string& name : python_modules) {
@@ -375,14 +380,16 @@ void ReloadTransaction::rollback() {
     for (Retired& retired :
          retired_) {  // an earlier one of several registries was retired already
       std::array<char, 1024> text{};
-      if (retired.handle != nullptr)
+      if (retired.handle != nullptr) {
         retired.bridge->restore(retired.handle, nullptr, 0, text.data(), text.size());
+      }
     }
     return;
   }
   SavedError pending = SavedError::take();
-  for (const SharedNamespace& shared : shared_)
+  for (const SharedNamespace& shared : shared_) {
     share_namespace(shared.hidden.get(), shared.own_dict.get());
+  }
   for (auto& [dict, saved] : namespaces_) {
     PyDict_Clear(dict);
     PyDict_Update(dict, saved.second.get());
@@ -398,8 +405,9 @@ void ReloadTransaction::rollback() {
       }
     }
   }
-  for (const auto& [key, module] : saved_modules_)
+  for (const auto& [key, module] : saved_modules_) {
     PyDict_SetItem(modules, key.get(), module.get());
+  }
   if (const Ref cache = pybind11_module_cache()) {
     for (const Item& item : items_) {
       const Ref key = from_string(item.plan.extension->name);

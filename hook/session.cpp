@@ -108,8 +108,9 @@ Result<std::unique_ptr<Session>> Session::create(SessionOptions options) {
     const Inside inside;
     auto description =
         describe_in_python(self->options_.describe_project.get(), root, self->cause_);
-    if (description && !self->options_.targets.empty())
+    if (description && !self->options_.targets.empty()) {
       description->targets = self->options_.targets;
+    }
     return description;
   };
   session->projects_ = std::make_unique<ProjectRegistry>(std::move(context), set.projects);
@@ -211,8 +212,9 @@ void Session::prepare_bridge(Project& project) {
       std::any_of(products->modules.begin(), products->modules.end(),
                   [](const BuiltModule& module) { return module.uses_pybind11; });
   const auto compiler = products->compilers.find("CXX");
-  if (needed && compiler != products->compilers.end())
+  if (needed && compiler != products->compilers.end()) {
     registries_->prepare(products->bridge_flags, compiler->second);
+  }
 }
 
 Result<std::shared_ptr<ShadowFolder>> Session::shadows() {
@@ -229,8 +231,9 @@ Result<std::shared_ptr<ShadowFolder>> Session::shadows() {
 bool Session::is_excluded(const std::string& name) const {
   return std::any_of(options_.exclude.begin(), options_.exclude.end(),
                      [&](const std::string& pattern) {
-                       if (pattern.ends_with(".*"))
+                       if (pattern.ends_with(".*")) {
                          return name.starts_with(pattern.substr(0, pattern.size() - 1));
+                       }
                        return name == pattern;
                      });
 }

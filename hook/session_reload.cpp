@@ -50,8 +50,9 @@ bool Session::is_reloading_here() const {
 // Who runs now (or what was loaded before rehook looked); null when the module is not in
 // sys.modules.
 LoadedExtension* Session::loaded_extension(Project& project, const BuiltModule& built) {
-  if (const auto known = extensions_.find(built.module); known != extensions_.end())
+  if (const auto known = extensions_.find(built.module); known != extensions_.end()) {
     return &known->second;
+  }
   const Ref module = loaded_module(built.module);
   if (!module || !PyModule_Check(module.get())) return nullptr;
   const Ref spec = optional_attribute(module.get(), "__spec__");
@@ -60,8 +61,9 @@ LoadedExtension* Session::loaded_extension(Project& project, const BuiltModule& 
   extension.project = project.root;
   extension.module = module;
   extension.current.file = string_attribute(spec.get(), "origin");
-  if (extension.current.file.empty())
+  if (extension.current.file.empty()) {
     extension.current.file = string_attribute(module.get(), "__file__");
+  }
   if (auto bytes = fs_->read(extension.current.file)) {
     if (auto code = loadable_digest(*bytes)) extension.current.code = *code;
   }
@@ -114,16 +116,18 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
   const Ref names = Ref::steal(PyDict_Keys(PyImport_GetModuleDict()));
   for (Py_ssize_t i = 0; names && i < PyList_GET_SIZE(names.get()); ++i) {
     const std::string name = to_string(PyList_GET_ITEM(names.get(), i));
-    if (!top_levels.contains(name.substr(0, name.find('.'))) || extensions_.contains(name))
+    if (!top_levels.contains(name.substr(0, name.find('.'))) || extensions_.contains(name)) {
       continue;
+    }
     plan.around.push_back(name);
     if (!python_sources_.contains(name)) {
       const Ref module = loaded_module(name);
       const std::string file = string_attribute(module.get(), "__file__");
       if (file.ends_with(".py")) remember_python_source(name, file);
     }
-    if (is_wanted(name) && !is_excluded(name) && python_source_changed(name))
+    if (is_wanted(name) && !is_excluded(name) && python_source_changed(name)) {
       plan.python.push_back(name);
+    }
   }
   // Submodules before the packages that import from them.
   std::sort(plan.python.begin(), plan.python.end(),
@@ -255,8 +259,9 @@ Result<Session::Wanted> Session::resolve(const std::vector<std::string>& names,
                    name + " does not belong to a CMake project that rehook knows",
                    "name the project's folder: rehook.install(projects=[\"path/to/project\"])"};
     }
-    if (std::find(projects.begin(), projects.end(), project) == projects.end())
+    if (std::find(projects.begin(), projects.end(), project) == projects.end()) {
       projects.push_back(project);
+    }
     wanted.push_back(name);
   }
   return wanted;
@@ -291,8 +296,9 @@ Result<ReloadSummary> Session::update_and_plan(const std::vector<Project*>& proj
     reasons.push_back(outcome->reason);
     current.push_back(project);
   }
-  for (std::size_t i = 0; i < current.size(); ++i)
+  for (std::size_t i = 0; i < current.size(); ++i) {
     this->plan(*current[i], wanted, reasons[i], plan, summary);
+  }
   return summary;
 }
 
@@ -340,8 +346,9 @@ Result<Ref> Session::find_for_reload(Project& project, const std::string& name,
                    [&](const BuiltModule& module) { return module.module == name; })) ||
       string_attribute(target, "__file__").ends_with(".so");
   const Ref path = optional_attribute(target, "__path__");
-  if (!is_extension && !path)
+  if (!is_extension && !path) {
     return Ref();  // a plain Python module: the import system's own business
+  }
 
   REHOOK_ASSIGN_OR_RETURN(ReloadSummary summary,
                           update_and_plan({&project}, {name}, Retry::when_changed, plan));
@@ -367,8 +374,9 @@ Result<Ref> Session::find_for_reload(Project& project, const std::string& name,
   const Path folder = projects_->package_folder(project, name);
   const Ref file = optional_attribute(target, "__file__");
   Path package = folder;
-  if (package.empty() && file && file.get() != Py_None)
+  if (package.empty() && file && file.get() != Py_None) {
     package = Path(to_string(file.get())).parent_path();
+  }
   (*transaction)->journal(target);
   Ref spec = package.empty() ? Ref() : package_spec(name, package, package_loader_.get());
   PyErr_Clear();
@@ -465,8 +473,9 @@ std::vector<ReportedFailure> Session::failures() {
     if (!failure) continue;
     ReportedFailure reported{project->root, {}, "build", failure->error, failure->when};
     if (const auto products = project->update->products()) {
-      for (const BuiltModule& module : products->modules)
+      for (const BuiltModule& module : products->modules) {
         reported.modules.push_back(module.module);
+      }
     }
     failures.push_back(std::move(reported));
   }

@@ -17,8 +17,9 @@ constexpr std::uint32_t k_load = 1;
 template <typename T>
 T load(std::string_view bytes, std::size_t at) {
   T value{};
-  if (at <= bytes.size() && bytes.size() - at >= sizeof value)
+  if (at <= bytes.size() && bytes.size() - at >= sizeof value) {
     std::memcpy(&value, bytes.data() + at, sizeof value);
+  }
   return value;
 }
 

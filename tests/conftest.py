@@ -3,6 +3,7 @@
 import platform
 import re
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -16,6 +17,12 @@ def _version(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
     return found[0] if found else "unknown"
+
+
+# Started in the background of a script, we would ignore Ctrl-C, and so would every child we start;
+# the tests that interrupt one need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:

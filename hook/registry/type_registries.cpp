@@ -53,8 +53,9 @@ Result<const RehookBridge*> TypeRegistries::bridge(const CompileGroup& flags,
     path = job(flags, compiler).path;
   }
   while (path.wait_for(std::chrono::milliseconds(20)) != std::future_status::ready) {
-    if (cancel && cancel())
+    if (cancel && cancel()) {
       return Error{ErrorCode::canceled, "interrupted while preparing the reload"};
+    }
   }
   const Result<Path>& built = path.get();
   if (!built) return built.error();

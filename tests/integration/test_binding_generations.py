@@ -163,9 +163,12 @@ def folder_of(version):
 @pytest.fixture(params=VERSIONS)
 def zoo(request, built):
     """pybind11_types with one pybind11, after the builds A, B and A again."""
-    argument = f"-Dpybind11_DIR={folder_of(request.param)}"
-    env = {"REHOOK_BUILD_TYPE": "Debug", "REHOOK_CMAKE_ARGS": shlex.quote(argument)}
+    folder = folder_of(request.param)
+    argument = shlex.quote(f"-Dpybind11_DIR={folder}")
+    env = {"REHOOK_BUILD_TYPE": "Debug", "REHOOK_CMAKE_ARGS": argument}
     project = built("pybind11_types", files=FILES, env=env, prepare=BOTH)
+    (cache,) = project.store.glob("projects/*/*/build/CMakeCache.txt")
+    assert f"={folder}\n" in cache.read_text(encoding="utf-8")  # not the installed one, by mistake
     yield project
     assert project.compiles() == []  # both builds were in the store
 

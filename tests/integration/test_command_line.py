@@ -234,9 +234,7 @@ def test_explain(rehook, box):
     assert "box._core: rebuild: core.c changed" in shown
     assert str(box.path("core.c")) in shown
     assert "1 changed" in shown
-    explained = json.loads(
-        rehook("explain", "box._core", "--json", env={"CFLAGS": "-DX=1"}).stdout
-    )
+    explained = json.loads(rehook("explain", "box._core", "--json", env={"CFLAGS": "-DX=1"}).stdout)
     assert {"environment CFLAGS", str(box.path("core.c"))} <= {
         one["name"] for one in explained["changes"]
     }

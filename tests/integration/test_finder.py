@@ -181,7 +181,8 @@ def test_nested_packages_and_several_extensions(built):
 
 
 def test_a_top_level_extension(built):
-    result = built("top_level_ext").run(
+    project = built("top_level_ext")
+    result = project.run(
         """
         import importlib
         import rehook
@@ -297,7 +298,8 @@ def test_imported_before_the_hook(built):
 
 def test_uninstall(built):
     """sys.meta_path is exactly as before, what is loaded works on, nothing is built any more."""
-    result = built("hello_capi_multi").run(
+    project = built("hello_capi_multi")
+    result = project.run(
         """
         import importlib
         import rehook
@@ -326,7 +328,8 @@ def test_uninstall(built):
 
 
 def test_uninstall_leaves_other_finders_alone(built):
-    result = built("hello_capi_multi").run(
+    project = built("hello_capi_multi")
+    result = project.run(
         """
         import rehook
         class Finder:
@@ -347,7 +350,8 @@ def test_uninstall_leaves_other_finders_alone(built):
 
 
 def test_a_finder_taken_out_by_somebody_is_put_back(built):
-    result = built("hello_capi_multi").run(
+    project = built("hello_capi_multi")
+    result = project.run(
         """
         import rehook
         rehook.install(projects=[ROOT])
@@ -363,7 +367,8 @@ def test_a_finder_taken_out_by_somebody_is_put_back(built):
 
 def test_reloading_can_be_disabled(built):
     """Imports are served; importlib.reload runs only the package's body again."""
-    result = built("hello_capi_multi").run(
+    project = built("hello_capi_multi")
+    result = project.run(
         """
         import importlib
         import rehook
@@ -378,7 +383,8 @@ def test_reloading_can_be_disabled(built):
 
 
 def test_the_importer_can_be_disabled(built):
-    result = built("hello_capi_multi").run(
+    project = built("hello_capi_multi")
+    result = project.run(
         """
         import rehook
         rehook.install(projects=[ROOT], enable_project_importer=False)
@@ -418,7 +424,8 @@ def test_other_imports_are_left_alone(built):
 
 
 def test_a_missing_submodule_is_a_plain_import_error(built):
-    result = built("hello_capi_multi").run(
+    project = built("hello_capi_multi")
+    result = project.run(
         """
         import rehook
         rehook.install(projects=[ROOT])
@@ -525,7 +532,7 @@ def test_extensions_that_import_each_other(tmp_path):
 FOLDERS = {
     "spaces": "a folder with spaces",
     "not ASCII": "größe-日本-ñ",
-    "quotes": "it's a \"folder\"",
+    "quotes": 'it\'s a "folder"',
     "shell": "$HOME & (more) #1",
     "long": "x" * 120,
 }

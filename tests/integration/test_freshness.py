@@ -1,4 +1,4 @@
-"""What runs is what is saved: whatever changed, however its time stamps look, exactly that is rebuilt."""
+"""What runs is what is saved: whatever changed, and however its time stamps look."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from support.sources import c_module, cmake_lists
 
 pytestmark = pytest.mark.compile
 
-# One number in each file, and a function that gives it; so what a build was made of can be read off.
+# One number in each file, and a function that gives it, so that one sees what a build is made of.
 PARTS = {
     "CMakeLists.txt": cmake_lists(
         "parts",
@@ -66,12 +66,15 @@ PARTS = {
             int files;
         """,
     ),
-    "other.c": '#include "shared.h"\nlong other_number(void) { return 1; }\nlong other_shared(void) { return SHARED; }\n',
+    "other.c": '#include "shared.h"\n'
+    "long other_number(void) { return 1; }\n"
+    "long other_shared(void) { return SHARED; }\n",
     "include/header.h": "#pragma once\n#define HEADER 1\n",
     "include/shared.h": "#pragma once\n#define SHARED 1\n",
     "config.h.in": "#pragma once\n// @number@\n#define CONFIG 1\n",
     "table.txt": "1\n",
-    "table.cmake": 'file(STRINGS "${IN}" number)\nfile(WRITE "${OUT}" "#define TABLE ${number}\\n")\n',
+    "table.cmake": 'file(STRINGS "${IN}" number)\n'
+    'file(WRITE "${OUT}" "#define TABLE ${number}\\n")\n',
     "lib/CMakeLists.txt": "add_library(lib STATIC lib.c)\n"
     "target_include_directories(lib PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})\n"
     "set_target_properties(lib PROPERTIES POSITION_INDEPENDENT_CODE ON)\n",
@@ -89,7 +92,8 @@ import rehook
 rehook.install(projects=[ROOT])
 import parts
 
-NAMES = ("core", "other", "header", "shared", "table", "config", "lib", "lib_header", "defined", "globs", "flag")
+NAMES = ("core", "other", "header", "shared", "table", "config", "lib", "lib_header", "defined",
+         "globs", "flag")
 TEXTS = {
     "core": ("core.c", "(long)({})"), "other": ("other.c", "return {};"),
     "header": ("include/header.h", "HEADER {}"), "shared": ("include/shared.h", "SHARED {}"),
@@ -206,7 +210,7 @@ def test_a_header_that_takes_over(parts):
     result = parts.run(
         HELPERS
         + """
-write("header.h", "#pragma once\\n#define HEADER 7\\n")  # beside core.c: found first for #include ""
+write("header.h", "#pragma once\\n#define HEADER 7\\n")  # beside core.c: "" finds it first
 seen = [rehook.reload().names, values("header")["header"]]
 put("other", 2)
 rehook.reload()
@@ -215,7 +219,7 @@ rehook.reload()
 print(json.dumps([*seen, values("header")["header"]]))
 """
     ).json
-    assert result[2] == 7  # at the latest when core.c is compiled; before, only the compiler can know
+    assert result[2] == 7  # when core.c is compiled; before, only the compiler could know
 
 
 def test_a_header_is_deleted(parts):
@@ -285,7 +289,7 @@ print(json.dumps(parts.helper.VALUE))
 
 
 def test_the_object_file_is_younger_than_the_edit(parts):
-    """An edit between two processes with a stamp before the last build, as `tar x` or rsync makes it."""
+    """An edit between two processes with an old stamp, as `tar x` or rsync makes it."""
     parts.run(HELPERS + "put('core', 2)\nrehook.reload()\nprint(1)")
     parts.forget()
     parts.edit("other.c", "return 1;", "return 5;")
@@ -299,7 +303,7 @@ def test_the_object_file_is_younger_than_the_edit(parts):
 
 @pytest.mark.parametrize("what", ["core", "header", "table", "lib"])
 def test_an_edit_during_the_build(parts, what):
-    """The compiler has read the old text; what is loaded in the end, and on record, is the new one."""
+    """The compiler has read the old text; what is loaded in the end, and on record, is the new."""
     gate = parts.hold_compilers(at_end=True)
     child = parts.start(
         HELPERS
@@ -372,7 +376,9 @@ def test_a_compiler_that_changes_in_place(tmp_path, built):
 
     install(6)
     parts = built("parts", files=PARTS, env={"CC": str(wrapper)})
-    script = HELPERS + "print(json.dumps([values('flag')['flag'], rehook.status().counters['built']]))"
+    script = HELPERS + (
+        "print(json.dumps([values('flag')['flag'], rehook.status().counters['built']]))"
+    )
     assert parts.run(script).json == [6, 0]
     install(77)
     assert parts.run(script).json == [77, 1]
@@ -407,7 +413,7 @@ print(json.dumps([values(), compiled() == before, report.built, report.reused, r
     assert result == [ONE, True, 0, 1, ["parts._core"]]
 
 
-# How an earlier text comes back: saved by an editor, or with the stamp it had (cp -p, tar, rsync -t).
+# How an earlier text comes back: saved by an editor, or with the stamp it had (cp -p, rsync -t).
 BACK = {
     "saved": "put(what, 1)",
     "with the stamp it had": "keep[0].replace(keep[1])",  # copied before, by rename
@@ -445,14 +451,18 @@ print(json.dumps([reused, values()]))
     result = parts.run(script + in_the_same_process, what, other, BACK[back]).json
     assert result == [1, wanted]
     # And the last build is what the next process believes it is.
-    result = parts.run(HELPERS + "put('header', 4)\nrehook.reload()\nprint(json.dumps(values()))").json
+    script = "put('header', 4)\nrehook.reload()\nprint(json.dumps(values()))"
+    result = parts.run(HELPERS + script).json
     assert result == wanted | {"header": 4}
 
 
 def test_after_an_undo_in_another_process(parts):
-    parts.run(HELPERS + "put('header', 2)\nput('lib', 2)\nrehook.reload()\nprint(1)")
-    parts.run(HELPERS + "put('header', 1, 'ancient')\nput('lib', 1, 'ancient')\nrehook.reload()\nprint(1)")
-    parts.run(HELPERS + "put('other', 3)\nrehook.reload()\nprint(1)")
+    for edits in (
+        "put('header', 2); put('lib', 2)",
+        "put('header', 1, 'ancient'); put('lib', 1, 'ancient')",
+        "put('other', 3)",
+    ):
+        parts.run(HELPERS + f"{edits}\nrehook.reload()\n")
     assert parts.run(HELPERS + "print(json.dumps(values()))").json == ONE | {"other": 3}
 
 
@@ -479,7 +489,7 @@ print(json.dumps([seen, compiled() == before]))
 
 @pytest.mark.parametrize("stamp", ["now", "ancient", "same"])
 def test_a_failed_build_in_between(parts, stamp):
-    """Its half-made objects must not get into a later build: other.c was compiled, core.c was not."""
+    """Its objects must not get into a later build: other.c was compiled, core.c was not."""
     result = parts.run(
         HELPERS
         + """
@@ -530,7 +540,7 @@ print(json.dumps(values()))
 
 
 def test_the_first_build_fails_half_way(tmp_path):
-    """Objects of the first attempt, whose sources changed since with an old stamp, are not taken."""
+    """Objects of the first attempt are not taken for sources that changed since, unnoticeably."""
     parts = Project.of_files(tmp_path, "parts", PARTS)
     parts.edit("core.c", "int files;", "int files = ;")
     parts.edit("other.c", "return 1;", "return 9;")
@@ -564,7 +574,8 @@ broken = False
 for number, step in enumerate(json.loads(sys.argv[1])):
     for what, new, stamp in step:
         if what == "broken":
-            edit("core.c", *(("int files = ;", "int files;") if broken else ("int files;", "int files = ;")))
+            texts = ("int files;", "int files = ;")
+            edit("core.c", texts[broken], texts[not broken])
             broken = not broken
         else:
             put(what, new, stamp)
@@ -577,7 +588,8 @@ for number, step in enumerate(json.loads(sys.argv[1])):
             state = wanted
     except rehook.BuildError:
         assert broken, (number, step)
-    assert values(*wanted) == {name: state[name] for name in wanted}, (number, step, values(), state)
+    seen = values(*wanted)
+    assert seen == {name: state[name] for name in wanted}, (number, step, seen, state)
 print(json.dumps("fine"))
 """,
         json.dumps(steps),
@@ -629,9 +641,8 @@ def repository(parts):
 
     def git(*arguments):
         identity = ("-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false")
-        done = subprocess.run(
-            ["git", *identity, *arguments], cwd=parts.root, capture_output=True, text=True
-        )
+        command = ["git", *identity, *arguments]
+        done = subprocess.run(command, cwd=parts.root, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
     git("init", "-q", "-b", "main")
@@ -650,7 +661,8 @@ seen = []
 def look():
     before = compiled()
     report = rehook.reload()
-    seen.append([values("core", "header", "other"), report.built, report.reused, compiled() == before])
+    same = compiled() == before
+    seen.append([values("core", "header", "other"), report.built, report.reused, same])
 """
 
 

@@ -16,11 +16,6 @@ BOX = {
     "box/__init__.py": "from . import _core\n",
 }
 
-# Background jobs of a shell, which a test run may be, are started with Ctrl-C ignored.
-INTERRUPTIBLE = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-"""
 # Tells a mailbox when this process begins to wait for another one's build.
 TELL_WHEN_WAITING = """
 import rehook
@@ -161,8 +156,7 @@ def test_interrupt_during_the_first_build(box):
     """KeyboardInterrupt; the compiler is dead before Python goes on; the next import works."""
     gate = box.hold_compilers()
     child = box.start(
-        INTERRUPTIBLE
-        + """
+        """
 import rehook
 rehook.install(projects=[ROOT])
 try:
@@ -190,8 +184,7 @@ def test_interrupt_during_a_reload(ready, way):
     """The old code goes on, the interrupt is no failure to remember, the next reload builds."""
     gate = ready.hold_compilers()
     child = ready.start(
-        INTERRUPTIBLE
-        + """
+        """
 import importlib
 import rehook
 rehook.install(projects=[ROOT])
@@ -220,7 +213,7 @@ print(json.dumps([*seen, box._core.value()]))
 def test_interrupt_while_waiting_for_another_process(box):
     mailbox = Mailbox(box.home / "mailbox")
     gate = box.hold_compilers()
-    script = INTERRUPTIBLE + TELL_WHEN_WAITING + "import box\n" + OUTCOME
+    script = TELL_WHEN_WAITING + "import box\n" + OUTCOME
     builder = box.start(script, str(mailbox.path))
     gate.wait()
     waiting = box.start(script, str(mailbox.path))

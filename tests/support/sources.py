@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _FUNCTION = """\
-static PyObject* {name}(PyObject* self, PyObject* args) {{ return PyLong_FromLong((long)({value})); }}
+static PyObject* {name}(PyObject* self, PyObject* args) {{
+  return PyLong_FromLong((long)({value}));
+}}
 """
 
 _MODULE = """\
