@@ -259,6 +259,13 @@ Result<Ref> Session::find_spec(const std::string& name, PyObject* path, PyObject
   return find_new(*project, name, path);
 }
 
+bool Session::makes(Project& project, const std::string& module) {
+  const auto products = project.update->products();
+  return products &&
+         std::any_of(products->modules.begin(), products->modules.end(),
+                     [&](const BuiltModule& built) { return built.module == module; });
+}
+
 bool Session::is_python_module(const std::string& name, PyObject* path) {
   if (path == nullptr || path == Py_None) return false;
   const Ref entries = Ref::steal(PySequence_List(path));
@@ -276,7 +283,7 @@ bool Session::is_python_module(const std::string& name, PyObject* path) {
       remember_python_source(name, file);
       return true;
     }
-    if (fs_->lookup(folder.c_str(), stat) && stat.is_directory()) return true;
+    // A folder alone says nothing: many packages keep the stubs of pkg._core in pkg/_core/.
   }
   return false;
 }
@@ -335,7 +342,7 @@ Result<Ref> Session::find_new(Project& project, const std::string& name, PyObjec
       PyErr_Clear();
       return spec;
     }
-  } else if (is_python_module(name, path)) {
+  } else if (!makes(project, name) && is_python_module(name, path)) {
     return Ref();
   }
   const void* const import = package_being_imported(top_level_of(name));

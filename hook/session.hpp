@@ -148,6 +148,8 @@ class Session final {
   [[nodiscard]] Ref package_spec(const std::string& name, const Path& folder,
                                  PyObject* loader_type);
   [[nodiscard]] Result<Ref> extension_spec(Project& project, const BuiltModule& module);
+  // Whether the project's last good build made an extension of that name.
+  [[nodiscard]] static bool makes(Project& project, const std::string& module);
   [[nodiscard]] bool is_python_module(const std::string& name, PyObject* path);
   void remember_python_source(const std::string& name, const Path& file);
   [[nodiscard]] LoadedExtension* loaded_extension(Project& project, const BuiltModule& module);

@@ -647,3 +647,19 @@ def test_nothing_is_written_into_the_source_tree(built):
     )
     after = listing(project.root)
     assert after == before
+
+
+def test_a_folder_of_stubs_beside_the_extension(tmp_path):
+    """pkg/_core/*.pyi describes pkg._core; it is no package and must not be taken for one."""
+    files = package("box")
+    files["box/_core/__init__.pyi"] = "def value() -> int: ..."
+    files["box/_core/inner.pyi"] = ""
+    box = Project.of_files(tmp_path, "box", files)
+    script = """
+        import rehook
+        rehook.install(projects=[ROOT])
+        import box._core
+        print(json.dumps([box._core.value(), type(box._core.__loader__).__name__]))
+    """
+    for _ in range(2):  # never built, and up to date
+        assert box.run(script).json == [1, "ExtensionLoader"]

@@ -315,6 +315,110 @@ def test_many_modules_are_one_reload(built):
     ]
 
 
+def test_a_reload_can_be_limited(tmp_path):
+    """The other module, built along, keeps its code and is still known to be older."""
+    two = Project.of_files(
+        tmp_path,
+        "two",
+        {
+            "CMakeLists.txt": cmake_lists(
+                "two",
+                """
+                foreach(name IN ITEMS first second)
+                  python_add_library(${name} WITH_SOABI ${name}.c)
+                  install(TARGETS ${name} DESTINATION two)
+                endforeach()
+                """,
+            ),
+            "first.c": c_module("first", {"value": "1"}),
+            "second.c": c_module("second", {"value": "1"}),
+            "two/__init__.py": "from . import first, second",
+        },
+    )
+    result = two.run(
+        """
+        import rehook
+        rehook.install(projects=[ROOT])
+        import two
+        seen = []
+        def look(report):
+            seen.append([report.names, two.first.value(), two.second.value(), rehook.modified()])
+        edit("first.c", "(long)(1)", "(long)(2)")
+        edit("second.c", "(long)(1)", "(long)(2)")
+        look(rehook.reload("two.first"))
+        look(rehook.reload())
+        print(json.dumps(seen))
+        """
+    ).json
+    assert result == [[["two.first"], 2, 1, ["two.second"]], [["two.second"], 2, 2, []]]
+
+
+@pytest.mark.parametrize("removed", ["the package", "the extension", "both"])
+def test_removed_from_sys_modules_and_imported_again(built, removed):
+    """What people type to be sure; a later reload still finds the one that is imported."""
+    project = built("hello_capi_multi")
+    result = project.run(
+        """
+        import rehook
+        rehook.install(projects=[ROOT])
+        import hello_capi_multi as old
+        edit("core.c", "many phases", "the second time")
+        names = {"the package": ["hello_capi_multi"], "the extension": ["hello_capi_multi._core"],
+                 "both": ["hello_capi_multi", "hello_capi_multi._core"]}
+        for name in names[sys.argv[1]]:
+            del sys.modules[name]
+        import hello_capi_multi._core
+        import hello_capi_multi as new
+        seen = [sys.modules["hello_capi_multi._core"].greet()]
+        rehook.reload()
+        seen.append(sys.modules["hello_capi_multi._core"].greet())
+        edit("core.c", "the second time", "the third time")
+        rehook.reload()
+        seen.append(sys.modules["hello_capi_multi._core"].greet())
+        print(json.dumps([*seen, new.greet()]))
+        """,
+        removed,
+    ).json
+    # Without its extension removed nothing was imported again: only the reload brings news.
+    first = "many phases" if removed == "the package" else "the second time"
+    assert (
+        result
+        == [f"hello from {one}" for one in (first, "the second time")]
+        + ["hello from the third time"] * 2
+    )
+
+
+def test_a_module_that_reloads_while_it_is_reloaded(built):
+    """Its body is told so, by an error or by a reload that does nothing; never a deadlock."""
+    project = built("hello_capi_single")
+    result = project.run(
+        """
+        import importlib
+        import rehook
+        rehook.install(projects=[ROOT])
+        import hello_capi_single as pkg
+        write("hello_capi_single/__init__.py", sys.argv[1])
+        edit("core.cpp", "hello from", "bonjour from")
+        importlib.reload(pkg)
+        print(json.dumps([pkg.reloading, pkg.problem, pkg.greet(), rehook.currently_reloading()]))
+        """,
+        "import rehook\n"
+        "from ._core import *\n"
+        "from . import _core\n"
+        "reloading = rehook.currently_reloading()\n"
+        "try:\n"
+        "    rehook.reload()\n"
+        "    problem = None\n"
+        "except rehook.RehookError as error:\n"
+        "    problem = type(error).__name__\n",
+    ).json
+    reloading, problem, said, after = result
+    assert reloading
+    assert problem in {None, "ConfigError", "ReloadError"}
+    assert said == "bonjour from one phase"
+    assert not after
+
+
 def test_modified_names_what_reload_would_take(built):
     project = built("hello_capi_single")
     result = project.run(

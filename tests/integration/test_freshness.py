@@ -392,6 +392,38 @@ def test_another_build_type_is_another_build(parts):
     assert [parts.run(script, env=env).json for env in (debug, {}, debug, {})] == [1, 0, 0, 0]
 
 
+@pytest.mark.parametrize("generator", ["Unix Makefiles", "Ninja Multi-Config"])
+def test_other_generators(built, generator):
+    """Header dependencies, time stamps that lie, new files and undo, with other build tools."""
+    if generator == "Unix Makefiles" and shutil.which("make") is None:
+        pytest.skip("no make")
+    parts = built("parts", files=PARTS, env={"CMAKE_GENERATOR": generator})
+    result = parts.run(
+        HELPERS
+        + f"MORE = {A_FILE_MORE!r}"
+        + """
+seen = []
+for what, stamp in (("header", "now"), ("shared", "same"), ("table", "older"), ("lib", "older")):
+    put(what, 2, stamp)
+    report = rehook.reload()
+    seen.append([report.built, values(what)[what]])
+write("watched/more.c", MORE)
+seen.append([rehook.reload().built, values("globs")["globs"]])
+for what in ("header", "shared", "table", "lib"):
+    put(what, 1, "ancient")
+os.unlink(f"{ROOT}/watched/more.c")
+seen.append([rehook.reload().reused, values() == json.loads(sys.argv[1])])
+put("other", 3)
+rehook.reload()
+print(json.dumps([seen, values()]))
+""",
+        json.dumps(ONE),
+    ).json
+    seen, final = result
+    assert seen == [[1, 2], [1, 22], [1, 2], [1, 2], [1, 1], [1, True]]
+    assert final == ONE | {"other": 3}
+
+
 # ------------------------------------------------------------ back to an earlier state
 
 
