@@ -138,6 +138,13 @@ Status BuildFolder::configure(const ProjectDescription& project, Fresh fresh,
     REHOOK_TRY(fs_->remove_tree(dir_ / "CMakeFiles"));
   }
   REHOOK_TRY(write_file_api_query(*fs_, dir_));
+  for (const GeneratedFile& file : project.generated) {
+    const Path path = dir_ / file.path;
+    if (const auto known = fs_->read(path); known && *known == file.text)
+      continue;  // keeps its time
+    REHOOK_TRY(fs_->make_directories(path.parent_path()));
+    REHOOK_TRY(fs_->write_atomic(path, file.text));
+  }
 
   Command command;
   command.argv = {"cmake", "-S", project.source_dir.string(), "-B", dir_.string()};
@@ -244,6 +251,7 @@ class InputSet {
     input.role = std::max(input.role, role);
     input.modules |= modules;
   }
+  [[nodiscard]] bool contains(const std::string& name) const { return found_.contains(name); }
   std::vector<Input> take() {
     std::vector<Input> inputs;
     inputs.reserve(found_.size());
@@ -303,7 +311,9 @@ Result<std::vector<Input>> BuildFolder::collect_inputs(
   for (const Path& input : ninja_leaf_inputs(modules)) {
     FileStat stat;
     if (!fs_->lookup(input.c_str(), stat) || !stat.is_regular()) continue;
-    add(input, InputKind::file, InputRole::compile, k_every_module);
+    // Which modules are made from it is known, unless only a custom command reads it.
+    if (!found.contains(input.native()))
+      add(input, InputKind::file, InputRole::compile, k_every_module);
   }
   for (const std::vector<Path>* read : {&model.cmake_inputs, &project.inputs}) {
     for (const Path& input : *read) {

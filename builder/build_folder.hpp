@@ -16,6 +16,13 @@ namespace rehook {
 
 // How a project wants to be configured; made by the Python side from pyproject.toml and
 // friends.
+// A file to write before CMake runs.
+struct GeneratedFile {
+  Path path;  // below the build folder
+  std::string text;
+  std::string module;  // the Python module that it is, or ""
+};
+
 struct ProjectDescription {
   Path root;
   Path source_dir;  // the folder of the top CMakeLists.txt
@@ -30,6 +37,7 @@ struct ProjectDescription {
   std::vector<Path> inputs;  // files that were read to make this
   std::vector<std::string> missing_requirements;
   std::vector<std::string> exclude;
+  std::vector<GeneratedFile> generated;
 };
 
 struct Progress {

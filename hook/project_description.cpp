@@ -81,6 +81,14 @@ Result<ProjectDescription> describe_in_python(PyObject* function, const Path& ro
   for (const std::string& input : texts(dict, "inputs")) project.inputs.emplace_back(input);
   project.missing_requirements = texts(dict, "missing_requirements");
   project.exclude = texts(dict, "exclude");
+  PyObject* const files = item(dict, "generated");
+  for (Py_ssize_t i = 0; files != nullptr && PyList_Check(files) && i < PyList_GET_SIZE(files);
+       ++i) {
+    const char *path = nullptr, *content = nullptr, *module = nullptr;
+    if (!PyArg_ParseTuple(PyList_GET_ITEM(files, i), "sss", &path, &content, &module)) break;
+    project.generated.push_back({path, content, module});
+  }
+  PyErr_Clear();
   return project;
 }
 

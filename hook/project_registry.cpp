@@ -263,8 +263,13 @@ Project* ProjectRegistry::find(const std::string& top_level) {
     const Path root = project_above(entry);
     if (root.empty()) continue;
     FileStat stat;
-    const bool has_package =
+    bool has_package =
         context_.fs->lookup((entry / top_level).c_str(), stat) && stat.is_directory();
+    for (const char* folder : {"src", "python", "lib"}) {  // the working directory is a project
+      const Path package = root / folder / top_level;
+      has_package |=
+          entry == root && context_.fs->lookup(package.c_str(), stat) && stat.is_directory();
+    }
     if (!has_package && !makes_module(root, top_level)) continue;
     Project& project = add(root, ProjectOrigin::search_path);
     if (provides(project, top_level)) return known_[top_level] = &project;

@@ -21,7 +21,8 @@ struct Project {
   std::unique_ptr<ProjectUpdate> update;
   std::optional<ProjectDescription> description;  // known once it was needed
   const void* decided_for =
-      nullptr;  // the package import during which the last decision was made
+      nullptr;                     // the package import during which the last decision was made
+  std::optional<Error> undecided;  // why that failed
 };
 
 // Knows which project a top-level module name belongs to. Projects come, in this order, from

@@ -303,7 +303,7 @@ Status ProjectUpdate::run_build(BuildFolder& folder, const ProjectDescription& p
   }
   next.bridge_flags = cxx_flags(model, targets);
   if (const auto compiler = next.compilers.find("CXX");
-      configure && events.on_flags && compiler != next.compilers.end()) {
+      events.on_flags && compiler != next.compilers.end()) {
     events.on_flags(next.bridge_flags, compiler->second);
   }
   REHOOK_TRY(build_until_stable(folder, project, model, targets, before, events, next));
@@ -315,6 +315,9 @@ Status ProjectUpdate::run_build(BuildFolder& folder, const ProjectDescription& p
   for (const InstalledFile& file : model.installed_files) {
     const std::string module = python_module_of(file, model, project.naming.install_dir);
     if (!module.empty()) next.python_files[module] = file.from;
+  }
+  for (const GeneratedFile& file : project.generated) {
+    if (!file.module.empty()) next.python_files[file.module] = folder.dir() / file.path;
   }
   if (!configure && state_) {
     next.python_files.insert(state_->python_files.begin(), state_->python_files.end());

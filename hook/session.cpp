@@ -13,7 +13,7 @@
 namespace rehook {
 namespace {
 
-constexpr int k_debug = 10, k_info = 20;
+constexpr int k_debug = 10, k_info = 20, k_warning = 30;
 
 thread_local int inside_depth = 0;
 
@@ -330,6 +330,7 @@ Result<Ref> Session::extension_spec(Project& project, const BuiltModule& module)
 Result<Ref> Session::find_new(Project& project, const std::string& name, PyObject* path) {
   const bool is_top_level = name.find('.') == std::string::npos;
   if (is_top_level) {
+    project.decided_for = nullptr;  // another import begins
     const Inside inside;
     const Path folder = projects_->package_folder(project, name);
     if (!folder.empty()) {
@@ -350,9 +351,18 @@ Result<Ref> Session::find_new(Project& project, const std::string& name, PyObjec
     const Force force =
         options_.force_rebuild && project.decided_for == nullptr ? Force::yes : Force::no;
     auto outcome = update(project, force, Retry::always);
-    if (!outcome) return std::move(outcome).error();
+    project.undecided.reset();
+    if (!outcome) {
+      if (outcome.error().code == ErrorCode::canceled) return std::move(outcome).error();
+      // Packages with a fallback in Python catch every ImportError, and ask many times.
+      project.undecided = outcome.error();
+      log(k_warning, top_level_of(name) + " cannot be built: " +
+                         outcome.error().message.substr(0, outcome.error().message.find('\n')) +
+                         " (see: rehook errors)");
+    }
     project.decided_for = import != nullptr ? import : &project;
   }
+  if (project.undecided) return *project.undecided;
   const auto products = project.update->products();
   if (!products) return Ref();
   for (const BuiltModule& module : products->modules) {
@@ -380,6 +390,22 @@ Result<Ref> Session::find_new(Project& project, const std::string& name, PyObjec
     Ref spec = make_file_spec(name, file->second, source_loader.get());
     PyErr_Clear();
     return spec;
+  }
+  // A package that exists only where the project is installed: "pkg.lib" for "pkg.lib._core".
+  const auto below = [&](const std::string& module) { return module.starts_with(name + "."); };
+  if (std::any_of(products->modules.begin(), products->modules.end(),
+                  [&](const BuiltModule& module) { return below(module.module); }) ||
+      std::any_of(products->python_files.begin(), products->python_files.end(),
+                  [&](const auto& file) { return below(file.first); })) {
+    const Ref entries =
+        path == nullptr || path == Py_None ? Ref() : Ref::steal(PySequence_List(path));
+    PyErr_Clear();
+    if (entries && PyList_GET_SIZE(entries.get()) > 0) {
+      const Path folder =
+          Path(to_string(PyList_GET_ITEM(entries.get(), 0))) / name.substr(name.rfind('.') + 1);
+      FileStat stat;
+      if (!fs_->lookup(folder.c_str(), stat)) return package_spec(name, folder, nullptr);
+    }
   }
   return Ref();
 }

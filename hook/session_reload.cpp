@@ -24,6 +24,12 @@ bool is_below(const std::string& module, const std::string& wanted) {
   return module == wanted || module.starts_with(wanted + ".");
 }
 
+// Whether a binary holds the full name of a module as a text of its own.
+bool names_module(FileSystem& fs, const Path& file, const std::string& name) {
+  const auto bytes = fs.read(file);
+  return bytes && bytes->find(std::string(1, '\0') + name + '\0') != std::string::npos;
+}
+
 std::string first_line(const std::string& text) {
   return text.substr(0, text.find('\n'));
 }
@@ -92,15 +98,8 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
   };
   std::set<std::string> top_levels;
   for (const auto& [package, folder] : products->packages) top_levels.insert(package);
-  for (const BuiltModule& built : products->modules) {
-    if (is_excluded(built.module) || !is_wanted(built.module)) continue;
-    LoadedExtension* extension = loaded_extension(project, built);
-    if (extension == nullptr) continue;
-    if (extension->current.code == built.code) {
-      summary.unchanged.push_back(built.module);
-      forget_failure_of(built.module);
-      continue;
-    }
+  const auto add = [&](const BuiltModule& built, LoadedExtension* extension,
+                       const std::string& why) {
     Reloadable item;
     item.extension = extension;
     item.artifact = project.update->artifact_path(built);
@@ -111,7 +110,50 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
     if (compiler != products->compilers.end()) item.compiler = compiler->second;
     item.next_number = extension->current.number + 1;
     plan.modules.push_back(std::move(item));
-    plan.reasons.push_back(reason.empty() ? "a newer build is in the store" : reason);
+    plan.reasons.push_back(why);
+  };
+  std::vector<std::pair<const BuiltModule*, LoadedExtension*>> same;
+  for (const BuiltModule& built : products->modules) {
+    if (is_excluded(built.module)) continue;
+    LoadedExtension* extension = loaded_extension(project, built);
+    if (extension == nullptr) continue;
+    if (extension->current.code == built.code || !is_wanted(built.module)) {
+      same.emplace_back(&built, extension);
+      continue;
+    }
+    add(built, extension, reason.empty() ? "a newer build is in the store" : reason);
+  }
+  // What imports a reloaded extension by name keeps its classes (Cython's cimport does): it
+  // goes along.
+  for (std::size_t i = 0; i < plan.modules.size(); ++i) {
+    const std::string name = plan.modules[i].extension->name;
+    if (plan.modules[i].extension->project != project.root) continue;
+    std::erase_if(same, [&](const auto& other) {
+      const auto& [built, extension] = other;
+      if (!names_module(*fs_, project.update->artifact_path(*built), name)) return false;
+      add(*built, extension, "it imports " + name);
+      return true;
+    });
+  }
+  // Dependencies first: an import of one that is still to come would find the old build.
+  // Modules that name each other in a ring have no order; the bound ends the search for one.
+  std::size_t swaps = plan.modules.size() * plan.modules.size();
+  for (std::size_t i = 0; i < plan.modules.size(); ++i) {
+    for (std::size_t j = i + 1; j < plan.modules.size() && swaps > 0; ++j) {
+      if (!names_module(*fs_, plan.modules[i].artifact, plan.modules[j].extension->name))
+        continue;
+      if (names_module(*fs_, plan.modules[j].artifact, plan.modules[i].extension->name))
+        continue;
+      std::swap(plan.modules[i], plan.modules[j]);
+      std::swap(plan.reasons[i], plan.reasons[j]);
+      --swaps;
+      j = i;  // look again for the one now at i
+    }
+  }
+  for (const auto& [built, extension] : same) {
+    if (!is_wanted(built->module)) continue;
+    summary.unchanged.push_back(built->module);
+    forget_failure_of(built->module);
   }
   const Ref names = Ref::steal(PyDict_Keys(PyImport_GetModuleDict()));
   for (Py_ssize_t i = 0; names && i < PyList_GET_SIZE(names.get()); ++i) {

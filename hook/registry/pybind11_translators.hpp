@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <iterator>
 #include <memory>
 #include <tuple>
 #include <utility>
@@ -59,8 +60,12 @@ class TranslatorExchange {
     auto record = std::make_unique<RetiredTranslators>();
     auto last = after_.before_begin();
     bool present = false;
-    for (Translator translator : list) {
-      const bool retired = libraries.contains(translator);
+    for (auto at = list.begin(); at != list.end(); ++at) {
+      const Translator translator = *at;
+      // The last one is pybind11's own, for std::exception, StopIteration and so on. Only the
+      // library that made the registry puts it there, so no new build would. It knows no class
+      // of a user's.
+      const bool retired = std::next(at) != list.end() && libraries.contains(translator);
       if (retired) record->translators.push_back(translator);
       if (retired || translator == &translate_for_retired) {
         if (!present) last = after_.insert_after(last, &translate_for_retired);

@@ -66,7 +66,8 @@ class ScikitBuild:
     platlib: bool | None = None
     site_packages: bool = True
     find_python: str = "3.26.1"
-    generates: int = 0
+    # [[generate]]: path, template and location ("install", "build" or "source") of each.
+    generates: list[list[str]] = field(default_factory=list)
     # Of the scikit-build-core that answered; empty when it was not asked.
     core_version: str = ""
     core_site: str = ""
@@ -136,7 +137,6 @@ def read_table(root: str, table: Mapping[str, Any], core_version: str) -> Scikit
         for name, raw in _sub(cmake, "define").items()
         if (value := _define(raw)) is not None
     }
-    generates = merged.get("generate", [])
     return ScikitBuild(
         source_dir=str(cmake.get("source-dir", ".")),
         args=[str(one) for one in _list(cmake.get("args"), "cmake.args")],
@@ -157,7 +157,7 @@ def read_table(root: str, table: Mapping[str, Any], core_version: str) -> Scikit
         platlib=wheel.get("platlib"),
         site_packages=bool(_sub(merged, "search").get("site-packages", True)),
         find_python=str(_sub(merged, "backport").get("find-python", "3.26.1")),
-        generates=len(generates) if isinstance(generates, list) else 0,
+        generates=[_template(root, one) for one in _list(merged.get("generate"), "generate")],
     )
 
 
@@ -182,6 +182,18 @@ def _packages(value: object) -> dict[str, str] | list[str] | None:
     if isinstance(value, dict):
         return {str(key): str(one) for key, one in value.items()}
     return None if value is None else [str(one) for one in _list(value, "wheel.packages")]
+
+
+def _template(root: str, table: Mapping[str, Any]) -> list[str]:
+    if "path" not in table or not {"template", "template-path"} & table.keys():
+        message = "generate needs path and template or template-path"
+        raise ValueError(message)
+    if "template-path" in table:
+        with open(os.path.join(root, table["template-path"]), encoding="utf-8") as stream:
+            text = stream.read()
+    else:
+        text = str(table["template"])
+    return [str(table["path"]), text, str(table.get("location", "install"))]
 
 
 def _define(value: object) -> str | None:

@@ -95,8 +95,13 @@ def _plain(settings: Any) -> dict[str, Any]:
         "platlib": getattr(wheel, "platlib", None),
         "site_packages": getattr(search, "site_packages", True),
         "find_python": str(getattr(backport, "find_python", "0")),
-        "generates": len(getattr(settings, "generate", [])),
+        "generates": [_template(one) for one in getattr(settings, "generate", [])],
     }
+
+
+def _template(one: Any) -> list[str]:
+    text = one.template_path.read_text("utf-8") if one.template_path else one.template
+    return [one.path.as_posix(), text, one.location]
 
 
 def _text(value: Any) -> str:

@@ -2,13 +2,14 @@
 
 Called when a project must be configured, never to find out that nothing changed.
 
-For scikit-build-core the arguments are those of an editable install, except for
-`[[tool.scikit-build.generate]]`: files that it generates into the build folder are not written.
+For scikit-build-core the arguments are those of an editable install. Files that
+`[[tool.scikit-build.generate]]` makes go to the build folder; the source tree is never written to.
 """
 
 from __future__ import annotations
 
 import os
+import string
 import sysconfig
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,8 @@ def describe_project(root: str, overrides: Settings) -> dict[str, Any]:
     build_type, build_dir ("" for rehook's own), generator, env (variables to set), targets,
     packages (name -> folder), install_dir, suffixes, installed (module -> file),
     extension_modules (names that setup.py tells), inputs, missing_requirements, exclude and notes
-    (remarks for the log).
+    (remarks for the log), and generated (path below "@BUILD@", text, module or "" of each file to
+    write before CMake runs).
 
     Raises `ConfigError` for a pyproject.toml that is unreadable or wrong, naming file and line,
     and for a folder without a CMakeLists.txt. Nothing of the project is run, except for a version
@@ -134,8 +136,38 @@ class _Description:
             "inputs": _metadata.input_files(self.root, source_dir),
             "missing_requirements": _versions.missing(self._requirements()),
             "exclude": self.settings.texts("exclude"),
+            "generated": self._generated(),
             "notes": self.notes,
         }
+
+    def _generated(self) -> list[tuple[str, str, str]]:
+        """Give what [[tool.scikit-build.generate]] asks for and the sources do not hold."""
+        project = self.pyproject.get("project", {})
+        known = {key: value for key, value in project.items() if isinstance(value, str)}
+        known |= {"name": self.raw_name, "version": self.version}
+        tree = "purelib" if self.skbuild.platlib is False else "platlib"
+        base, inner = _cmake_arguments.install_dir(self.skbuild.install_dir)
+        wheel = "/".join(part for part in ("wheel", base or tree, inner) if part)
+        result = []
+        for path, template, location in self.skbuild.generates:
+            text = string.Template(template).safe_substitute(known)
+            if location == "build":
+                result.append((path, text, ""))
+                continue
+            stem, ending = os.path.splitext(os.path.normpath(path))
+            if location == "source":
+                if os.path.isfile(os.path.join(self.root, path)):
+                    continue
+                self.notes.append(f"{path} is generated into the build folder, not into the sources")
+                for name, folder in self._packages().items():
+                    below = os.path.relpath(os.path.join(self.root, stem), folder)
+                    if not below.startswith(".."):
+                        stem = os.path.join(name, below)
+            elif inner:
+                stem = os.path.join(inner, stem)
+            module = stem.replace(os.sep, ".").removesuffix(".__init__") if ending == ".py" else ""
+            result.append((f"{wheel}/{path}", text, module))
+        return result
 
     # --- what the project says about itself ------------------------------------------------------
 
@@ -217,8 +249,6 @@ class _Description:
             version = _metadata.core_version_of(self.distribution) or _CORE_VERSION
             found = self._own_reading(version)
             found.core_version = version
-        if found.generates:
-            self.notes.append("files of [[tool.scikit-build.generate]] are not generated")
         return found
 
     def _own_reading(self, version: str) -> _scikit_build.ScikitBuild:

@@ -1,6 +1,7 @@
 """Several processes and threads at once, Ctrl-C, kill -9: counted outcomes, nothing left behind."""
 
 import os
+import select
 import signal
 
 import pytest
@@ -460,6 +461,37 @@ def test_other_threads_run_during_a_build(ready):
     assert child.stdout.readline() == "1 True\n"
     gate.open()
     assert ready.finish(child).json == [2, False]
+
+
+@pytest.mark.parametrize("way", ["importlib.import_module('box')", "importlib.reload(box)"])
+def test_other_threads_import_during_a_build(ready, way):
+    """Python calls finders with its global import lock held; a build must not keep it."""
+    gate = ready.hold_compilers()
+    child = ready.start(
+        """
+        import importlib, threading
+        import rehook
+        rehook.install(projects=[ROOT])
+        if "reload" in sys.argv[1]:
+            import box
+        def work():
+            sys.stdin.readline()
+            import colorsys  # any module that is not loaded yet
+            print("imported", flush=True)
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        edit("core.c", "(long)(1)", "(long)(2)")
+        print(json.dumps(eval(sys.argv[1])._core.value()))
+        """,
+        way,
+    )
+    gate.wait()
+    release(child)
+    with_patience = select.select([child.stdout], [], [], 20)[0]
+    gate.open()
+    assert with_patience, "the import waits for the compiler"
+    assert child.stdout.readline() == "imported\n"
+    assert ready.finish(child).json == 2
 
 
 # ------------------------------------------------------------ fork
