@@ -1,5 +1,7 @@
 #include "hook/interpreter.hpp"
 
+#include <tuple>
+
 namespace rehook {
 
 SavedError SavedError::take() {
@@ -83,6 +85,20 @@ Ref call(const char* module, const char* function, std::initializer_list<PyObjec
   if (!callee) return {};
   const std::vector<PyObject*> items(arguments);
   return Ref::steal(PyObject_Vectorcall(callee.get(), items.data(), items.size(), nullptr));
+}
+
+ImportLockRelease::ImportLockRelease() {
+  SavedError pending = SavedError::take();
+  while (call("_imp", "release_lock", {})) ++depth_;
+  PyErr_Clear();  // "not holding the import lock"
+  if (pending) std::move(pending).restore();
+}
+
+ImportLockRelease::~ImportLockRelease() {
+  SavedError pending = SavedError::take();
+  for (; depth_ > 0; --depth_) std::ignore = call("_imp", "acquire_lock", {});
+  PyErr_Clear();
+  if (pending) std::move(pending).restore();
 }
 
 ImportLock ImportLock::acquire(const std::string& module) {

@@ -97,6 +97,21 @@ class SavedError final {
 [[nodiscard]] Ref call(const char* module, const char* function,
                        std::initializer_list<PyObject*> arguments);
 
+// Gives up the import system's global lock for a scope, however often this thread holds it.
+// Finders are called with it (importlib._bootstrap._find_spec); a build or a wait must not keep
+// other threads from importing, nor deadlock with one that imports while it holds what we wait
+// for.
+class ImportLockRelease final {
+ public:
+  ImportLockRelease();
+  ~ImportLockRelease();
+  ImportLockRelease(const ImportLockRelease&) = delete;
+  ImportLockRelease& operator=(const ImportLockRelease&) = delete;
+
+ private:
+  int depth_ = 0;
+};
+
 // The import system's lock of one module name (importlib._bootstrap._ModuleLock), held for a
 // scope, so that other threads' imports of that name wait for us instead of seeing a half-made
 // module.

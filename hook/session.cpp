@@ -170,6 +170,7 @@ BuildEvents Session::events(const Project& project) {
 Result<UpdateOutcome> Session::update(Project& project, Force force, Retry retry) {
   const BuildEvents events = this->events(project);
   cause_ = SavedError();
+  const ImportLockRelease others_may_import;
   auto outcome = without_gil([&] { return project.update->update(force, retry, events); });
   if (!outcome) {
     if (outcome.error().code != ErrorCode::canceled) mark_stale(project, outcome.error());

@@ -128,6 +128,7 @@ class Session final {
     std::unique_lock<std::mutex> lock_;
   };
   [[nodiscard]] bool is_reloading_here() const;
+  void abandon_pending();
   struct Plan {
     std::vector<Reloadable> modules;
     std::vector<std::string> reasons;
@@ -180,6 +181,8 @@ class Session final {
   std::map<std::string, LoadedExtension> extensions_;
   std::map<std::string, Input> python_sources_;  // module -> its file as executed
   struct Pending {
+    // Nobody else reloads in between; goes last, after the transaction has been rolled back.
+    std::unique_ptr<Turn> turn;
     std::shared_ptr<ReloadTransaction> transaction;
     Plan plan;
     ReloadSummary summary;

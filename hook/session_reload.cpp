@@ -49,6 +49,11 @@ Session::Turn::~Turn() {
   session_->reloading_thread_ = 0;
 }
 
+// importlib.reload() asked for a spec in this thread and then did not execute it: undone now.
+void Session::abandon_pending() {
+  if (is_reloading_here()) pending_.clear();
+}
+
 bool Session::is_reloading_here() const {
   return reloading_thread_.load() == PyThread_get_thread_ident();
 }
@@ -346,6 +351,7 @@ Result<ReloadSummary> Session::update_and_plan(const std::vector<Project*>& proj
 
 Result<ReloadSummary> Session::reload(const std::vector<std::string>& names, Retry retry) {
   const auto start_time = Clock::now();
+  abandon_pending();
   if (is_reloading_here()) {
     return Error{ErrorCode::invalid, "a reload is running in this thread already",
                  "call reload() after it has ended"};
@@ -376,9 +382,10 @@ Result<ReloadSummary> Session::reload(const std::vector<std::string>& names, Ret
 // transaction is committed.
 Result<Ref> Session::find_for_reload(Project& project, const std::string& name,
                                      PyObject* target) {
+  abandon_pending();
   if (is_reloading_here()) return Ref();
-  const Turn turn(*this);
-  pending_.erase(name);
+  const ImportLockRelease others_may_import;
+  auto turn = std::make_unique<Turn>(*this);
   Plan plan;
   const auto before = project.update->products();
   const bool is_extension =
@@ -426,36 +433,38 @@ Result<Ref> Session::find_for_reload(Project& project, const std::string& name,
     finish(**transaction, plan, summary);
     return spec;
   }
-  pending_[name] = {std::move(*transaction), std::move(plan), std::move(summary)};
+  pending_[name] = {std::move(turn), std::move(*transaction), std::move(plan),
+                    std::move(summary)};
   return spec;
 }
 
 bool Session::exec_reloaded_package(PyObject* loader, PyObject* module) {
   const std::string name = string_attribute(module, "__name__");
-  std::optional<Turn> turn;
-  if (!is_reloading_here()) turn.emplace(*this);
-  const auto waiting = pending_.find(name);
+  std::optional<Pending> pending;
+  if (const auto waiting = pending_.find(name);
+      is_reloading_here() && waiting != pending_.end()) {
+    pending = std::move(waiting->second);
+    pending_.erase(waiting);
+  }
   const Ref external = Ref::steal(PyImport_ImportModule("_frozen_importlib_external"));
   const Ref type = Ref::steal(PyObject_GetAttrString(external.get(), "SourceFileLoader"));
   const Ref done =
       Ref::steal(PyObject_CallMethod(type.get(), "exec_module", "OO", loader, module));
-  if (waiting == pending_.end()) return static_cast<bool>(done);
-  Pending pending = std::move(waiting->second);
-  pending_.erase(waiting);
+  if (!pending) return static_cast<bool>(done);
   if (!done) {
     SavedError cause = SavedError::take();
     // Rolls back: the old world, this package's namespace included.
-    pending.transaction.reset();
-    if (!pending.plan.modules.empty()) {
+    pending->transaction.reset();
+    if (!pending->plan.modules.empty()) {
       std::ignore = note_failure(
-          pending.plan,
+          pending->plan,
           {ErrorCode::failed_load, "executing " + name + " again failed: " + cause.text(),
            "the previous build keeps running, unchanged; fix the package and reload again"});
     }
     std::move(cause).restore();
     return false;
   }
-  finish(*pending.transaction, pending.plan, pending.summary);
+  finish(*pending->transaction, pending->plan, pending->summary);
   return true;
 }
 

@@ -411,6 +411,50 @@ def test_threads_reload_at_once(ready):
     assert ready.compiles() == ["core.c"]
 
 
+def test_threads_reload_in_every_way_many_times(built):
+    """Each edit, of the C and of the package's body, is taken over once; nobody waits for ever."""
+    project = built("box", files=SLOW_INIT, prepare=BOTH_STATES)
+    result = project.run(
+        """
+        import importlib, threading
+        import rehook
+        rehook.install(projects=[ROOT])
+        import box
+        ways = [rehook.reload, lambda: rehook.reload("box"), lambda: importlib.reload(box),
+                lambda: importlib.reload(box._core), lambda: importlib.import_module("box._core")]
+        rounds, problems, seen = 15, [], []
+        barrier = threading.Barrier(len(ways) + 1)
+        def work(way):
+            for turn in range(rounds):
+                barrier.wait()
+                try:
+                    way()
+                except BaseException as error:
+                    problems.append(repr(error))
+                barrier.wait()
+        threads = [threading.Thread(target=work, args=(way,), daemon=True) for way in ways]
+        for thread in threads:
+            thread.start()
+        path = Path(ROOT, "core.c")
+        texts = [path.read_text(), path.read_text().replace("(long)(1)", "(long)(2)")]
+        for turn in range(rounds):
+            write("core.c", texts[(turn + 1) % 2])
+            write("box/__init__.py", f"from . import _core\\nimport colorsys\\nTURN = {turn}\\n")
+            barrier.wait()
+            barrier.wait()
+            seen.append([box._core.value(), box.TURN, sys.modules["box._core"] is box._core])
+        counters = rehook.status().counters
+        print(json.dumps([problems, seen, counters["reloaded"], rehook.errors()]))
+        """,
+        timeout=120,
+    ).json
+    problems, seen, reloaded, errors = result
+    assert problems == []
+    assert seen == [[2 - turn % 2, turn, True] for turn in range(15)]
+    assert reloaded == 15
+    assert errors == []
+
+
 def test_threads_import_at_once(box):
     result = box.run(
         """
