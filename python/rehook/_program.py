@@ -51,7 +51,7 @@ class Program:
             _flush()
             _console.print_error(error)
             return 1
-        except (Exception, KeyboardInterrupt) as error:  # shown as python shows it
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - shown as python shows it
             _flush()
             error.__traceback__ = _own_frames_removed(error.__traceback__)
             sys.excepthook(type(error), error, error.__traceback__)

@@ -158,7 +158,9 @@ class _Description:
             if location == "source":
                 if os.path.isfile(os.path.join(self.root, path)):
                     continue
-                self.notes.append(f"{path} is generated into the build folder, not into the sources")
+                self.notes.append(
+                    f"{path} is generated into the build folder, not into the sources"
+                )
                 for name, folder in self._packages().items():
                     below = os.path.relpath(os.path.join(self.root, stem), folder)
                     if not below.startswith(".."):

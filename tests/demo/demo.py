@@ -160,9 +160,7 @@ def play(s: Session) -> None:
     s.check(not s.names["report"].modules, "something was reloaded although nothing changed")
     s.type("fergus.travelled", gives=70.0)
     s.check(s.names["soundings"] is data and len(data) == 1_000_000, "the data is gone")
-    s.say(
-        "\n# Fergus and a million soundings lived through three builds, a mistake and an undo."
-    )
+    s.say("\n# Fergus and a million soundings lived through three builds, a mistake and an undo.")
 
 
 def main() -> int:
