@@ -140,8 +140,9 @@ Status BuildFolder::configure(const ProjectDescription& project, Fresh fresh,
   REHOOK_TRY(write_file_api_query(*fs_, dir_));
   for (const GeneratedFile& file : project.generated) {
     const Path path = dir_ / file.path;
-    if (const auto known = fs_->read(path); known && *known == file.text)
+    if (const auto known = fs_->read(path); known && *known == file.text) {
       continue;  // keeps its time
+    }
     REHOOK_TRY(fs_->make_directories(path.parent_path()));
     REHOOK_TRY(fs_->write_atomic(path, file.text));
   }
@@ -214,9 +215,15 @@ Result<std::vector<ObjectDeps>> BuildFolder::object_deps() {
   return read_depfiles(*fs_, dir_);
 }
 
-std::vector<Path> BuildFolder::ninja_leaf_inputs(const std::vector<ExtensionTarget>& modules) {
+std::vector<Path> BuildFolder::rule_inputs(const std::vector<ExtensionTarget>& modules) {
   FileStat stat;
-  if (!fs_->lookup((dir_ / "build.ninja").c_str(), stat)) return {};
+  if (!fs_->lookup((dir_ / "build.ninja").c_str(), stat)) {
+    std::vector<Path> inputs;
+    if (auto rules = read_make_rules(*fs_, dir_)) {
+      for (MakeRule& rule : *rules) inputs.push_back(std::move(rule.input));
+    }
+    return inputs;
+  }
   Command command;
   command.argv = {"ninja", "-C", dir_.string(), "-t", "inputs"};
   for (const ExtensionTarget& module : modules) command.argv.push_back(module.target_name);
@@ -308,12 +315,13 @@ Result<std::vector<Input>> BuildFolder::collect_inputs(
       add(input.lexically_normal(), InputKind::file, InputRole::compile, mask);
     }
   }
-  for (const Path& input : ninja_leaf_inputs(modules)) {
+  for (const Path& input : rule_inputs(modules)) {
     FileStat stat;
     if (!fs_->lookup(input.c_str(), stat) || !stat.is_regular()) continue;
     // Which modules are made from it is known, unless only a custom command reads it.
-    if (!found.contains(input.native()))
+    if (!found.contains(input.native())) {
       add(input, InputKind::file, InputRole::compile, k_every_module);
+    }
   }
   for (const std::vector<Path>* read : {&model.cmake_inputs, &project.inputs}) {
     for (const Path& input : *read) {
@@ -365,10 +373,20 @@ Status BuildFolder::forget_outputs_of(const std::vector<std::string>& files) {
   return ok_status();
 }
 
-// Inputs of custom commands are not in the deps log; ninja's graph knows what they make.
+// Inputs of custom commands are not in the deps log; the build tool's rules know what they
+// make.
 Status BuildFolder::forget_rule_outputs(const std::string& file) {
   FileStat stat;
-  if (!fs_->lookup((dir_ / "build.ninja").c_str(), stat)) return ok_status();
+  if (!fs_->lookup((dir_ / "build.ninja").c_str(), stat)) {
+    REHOOK_ASSIGN_OR_RETURN(const std::vector<MakeRule> rules, read_make_rules(*fs_, dir_));
+    for (const MakeRule& rule : rules) {
+      const bool is_file = fs_->lookup(rule.output.c_str(), stat) && stat.is_regular();
+      if (rule.input == file && is_file && is_inside(rule.output)) {
+        REHOOK_TRY(fs_->remove(rule.output, MissingOk::yes));
+      }
+    }
+    return ok_status();
+  }
   Command command;
   command.argv = {"ninja", "-C", dir_.string(), "-t", "query", file};
   auto result = runner_->run(command, {}, {});

@@ -87,8 +87,7 @@ class BuildFolder final {
 
  private:
   [[nodiscard]] Result<std::vector<ObjectDeps>> object_deps();
-  [[nodiscard]] std::vector<Path> ninja_leaf_inputs(
-      const std::vector<ExtensionTarget>& modules);
+  [[nodiscard]] std::vector<Path> rule_inputs(const std::vector<ExtensionTarget>& modules);
   Status forget_rule_outputs(const std::string& file);
   [[nodiscard]] bool is_inside(const Path& path) const;
 

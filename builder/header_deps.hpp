@@ -23,4 +23,14 @@ struct ObjectDeps {
 [[nodiscard]] Result<std::vector<ObjectDeps>> read_depfiles(FileSystem& fs,
                                                             const Path& build_dir);
 
+// One "output: input" line of the rules that CMake's Makefile generators write; absolute paths.
+struct MakeRule {
+  Path output, input;
+};
+
+// From <build>/**/CMakeFiles/<target>.dir/build.make: what custom commands read, which no
+// depfile tells.
+[[nodiscard]] Result<std::vector<MakeRule>> read_make_rules(FileSystem& fs,
+                                                            const Path& build_dir);
+
 }  // namespace rehook

@@ -27,10 +27,15 @@ PARTS = {
           COMMAND ${CMAKE_COMMAND} -DIN=${CMAKE_CURRENT_SOURCE_DIR}/table.txt
                   -DOUT=${generated}/table.h -P ${CMAKE_CURRENT_SOURCE_DIR}/table.cmake
           DEPENDS table.txt table.cmake)
+        add_custom_command(
+          OUTPUT ${generated}/copy.h
+          COMMAND ${CMAKE_COMMAND} -DIN=${CMAKE_CURRENT_SOURCE_DIR}/include/both.h
+                  -DOUT=${generated}/copy.h -P ${CMAKE_CURRENT_SOURCE_DIR}/copy.cmake
+          DEPENDS include/both.h copy.cmake)
         file(GLOB watched CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/watched/*.c)
         file(GLOB plain ${CMAKE_CURRENT_SOURCE_DIR}/plain/*.c)
         python_add_library(_core MODULE WITH_SOABI core.c other.c ${watched} ${plain}
-                           ${generated}/table.h)
+                           ${generated}/table.h ${generated}/copy.h)
         target_compile_definitions(_core PRIVATE DEFINED=${number})
         target_include_directories(_core PRIVATE include ${generated})
         target_link_libraries(_core PRIVATE lib)
@@ -44,6 +49,7 @@ PARTS = {
             "other": "other_number()",
             "header": "HEADER",
             "shared": "SHARED + 10 * other_shared()",
+            "both": "COPY + 10 * other_both()",  # a header that is also what another is made of
             "table": "TABLE",
             "config": "CONFIG",
             "lib": "lib_number()",
@@ -54,6 +60,7 @@ PARTS = {
         },
         head="""
             #include "config.h"
+            #include "copy.h"
             #include "header.h"
             #include "lib.h"
             #include "shared.h"
@@ -63,14 +70,20 @@ PARTS = {
             #endif
             long other_number(void);
             long other_shared(void);
+            long other_both(void);
             int files;
         """,
     ),
-    "other.c": '#include "shared.h"\n'
+    "other.c": '#include "both.h"\n#include "shared.h"\n'
+    "long other_both(void) { return BOTH; }\n"
     "long other_number(void) { return 1; }\n"
     "long other_shared(void) { return SHARED; }\n",
     "include/header.h": "#pragma once\n#define HEADER 1\n",
     "include/shared.h": "#pragma once\n#define SHARED 1\n",
+    "include/both.h": "#define BOTH 1\n",
+    "copy.cmake": 'file(READ "${IN}" text)\n'
+    'string(REPLACE BOTH COPY text "${text}")\n'
+    'file(WRITE "${OUT}" "${text}")\n',
     "config.h.in": "#pragma once\n// @number@\n#define CONFIG 1\n",
     "table.txt": "1\n",
     "table.cmake": 'file(STRINGS "${IN}" number)\n'
@@ -92,11 +105,12 @@ import rehook
 rehook.install(projects=[ROOT])
 import parts
 
-NAMES = ("core", "other", "header", "shared", "table", "config", "lib", "lib_header", "defined",
-         "globs", "flag")
+NAMES = ("core", "other", "header", "shared", "both", "table", "config", "lib", "lib_header",
+         "defined", "globs", "flag")
 TEXTS = {
     "core": ("core.c", "(long)({})"), "other": ("other.c", "return {};"),
     "header": ("include/header.h", "HEADER {}"), "shared": ("include/shared.h", "SHARED {}"),
+    "both": ("include/both.h", "BOTH {}"),
     "table": ("table.txt", "{}"), "config": ("config.h.in", "CONFIG {}"),
     "lib": ("lib/lib.c", "return {};"), "lib_header": ("lib/lib.h", "LIB_HEADER {}"),
     "defined": ("CMakeLists.txt", "number {})"),
@@ -126,7 +140,7 @@ def compiled():
 ALL_OF_CORE = ["core.c", "none.c", "none.c", "other.c"]
 ONE = dict.fromkeys(
     ("core", "other", "header", "table", "config", "lib", "lib_header", "defined"), 1
-) | {"shared": 11, "globs": 0, "flag": 0}
+) | {"shared": 11, "both": 11, "globs": 0, "flag": 0}
 
 
 @pytest.fixture
@@ -141,12 +155,18 @@ EDITS = {
     "other": ["other.c"],
     "header": ["core.c"],
     "shared": ["core.c", "other.c"],
+    "both": ["core.c", "other.c"],
     "table": ["core.c"],
     "config": ["core.c"],
     "lib": ["lib.c"],
     "lib_header": ["core.c", "lib.c"],
     "defined": ALL_OF_CORE,
 }
+
+
+def two(what):
+    """What values() gives for a part whose number is 2."""
+    return {what: 22 if what in {"shared", "both"} else 2}
 
 
 @pytest.mark.parametrize("what", EDITS)
@@ -162,7 +182,7 @@ print(json.dumps([values(), compiled(), report.modules[0]["reason"], report.buil
         what,
     ).json
     numbers, compiled, reason, built, file = result
-    assert numbers == ONE | {what: 22 if what == "shared" else 2}
+    assert numbers == ONE | two(what)
     assert compiled == EDITS[what]
     assert file in reason
     assert built == 1
@@ -262,7 +282,7 @@ if len(sys.argv) > 2:
     rehook.reload()
 print(json.dumps([values(), compiled()]))
 """
-    wanted = ONE | {what: 22 if what == "shared" else 2}
+    wanted = ONE | two(what)
     assert parts.run(HELPERS + script, what, stamp).json == [wanted, EDITS[what]]
     parts.forget()
     assert parts.run(HELPERS + script).json == [wanted, []]
@@ -614,6 +634,7 @@ for number, step in enumerate(json.loads(sys.argv[1])):
     wanted = {name: next(n for n in range(1, 10) if text.format(n) in Path(ROOT, file).read_text())
               for name, (file, text) in TEXTS.items()}
     wanted["shared"] *= 11
+    wanted["both"] *= 11
     try:
         rehook.reload()
         if not broken:

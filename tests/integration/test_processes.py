@@ -420,6 +420,7 @@ def test_threads_reload_in_every_way_many_times(built):
         import rehook
         rehook.install(projects=[ROOT])
         import box
+        sys.setswitchinterval(1e-6)  # threads alternate at every chance
         ways = [rehook.reload, lambda: rehook.reload("box"), lambda: importlib.reload(box),
                 lambda: importlib.reload(box._core), lambda: importlib.import_module("box._core")]
         rounds, problems, seen = 15, [], []

@@ -304,10 +304,10 @@ def test_hatch_plugin(make, describe, reading):
     assert found["cmake_source_dir"] == str(root / "cpp")
 
 
-def test_generated_files_are_mentioned(make, describe, reading):
+def test_generated_files_are_described(make, describe, reading):
     table = '[[tool.scikit-build.generate]]\npath = "v.py"\ntemplate = "x"\n'
     found = describe(make({"pyproject.toml": CORE + PROJECT + table, "CMakeLists.txt": CMAKE}))
-    assert any("generate" in one for one in found["notes"])
+    assert [text for _, text, _ in found["generated"]] == ["x"]
 
 
 @needs_core
