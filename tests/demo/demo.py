@@ -13,7 +13,6 @@ import os
 import shutil
 import sys
 import tempfile
-import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -73,7 +72,7 @@ class Session:
         """Print an answer, without the folder's own path in it."""
         text = text.replace(f"{self.folder}/", "").rstrip()
         for line in text.splitlines()[:lines]:
-            self.say(textwrap.shorten(line, WIDTH) if len(line) > WIDTH else line)
+            self.say(line if len(line) <= WIDTH else line[: WIDTH - 3] + "...")
 
     def save(self, file: str, old: str, new: str, what: str) -> None:
         """Edit a source as a person would, and show the difference."""

@@ -187,7 +187,8 @@ def test_link_error(built):
         + """
 import hello_capi_multi as pkg
 before = world(pkg)
-edit("CMakeLists.txt", "install(", "target_link_libraries(_core PRIVATE no_such_library)\\ninstall(")
+link = "target_link_libraries(_core PRIVATE no_such_library)\\n"
+edit("CMakeLists.txt", "install(", link + "install(")
 result = failure("rehook.reload()")
 print(json.dumps([result, before == world(pkg), pkg.greet()]))
 """
