@@ -35,6 +35,27 @@ bool is_shared_constant(PyObject* value) {
          PyTuple_Check(value) || PyModule_Check(value);
 }
 
+// A shared library below one of these folders that is mapped although its file was replaced:
+// the new build of an extension that needs it would silently get the old one, since the loader
+// goes by SONAME.
+std::string replaced_library(const std::string& maps, const Path& loaded_extension,
+                             const std::vector<Path>& folders) {
+  constexpr std::string_view k_gone = " (deleted)\n";
+  for (std::size_t at = maps.find(k_gone); at != std::string::npos;
+       at = maps.find(k_gone, at + 1)) {
+    const std::size_t line = maps.rfind('\n', at) + 1;
+    const std::size_t path = maps.find('/', line);
+    if (path == std::string::npos || path > at) continue;
+    const std::string file = maps.substr(path, at - path);
+    const bool is_library = file.find(".so", file.rfind('/') + 1) != std::string::npos;
+    if (!is_library || file == loaded_extension.native()) continue;
+    for (const Path& folder : folders) {
+      if (!folder.empty() && file.starts_with(folder.native() + "/")) return file;
+    }
+  }
+  return "";
+}
+
 }  // namespace
 
 Ref pybind11_module_cache() {
@@ -96,6 +117,16 @@ Status ReloadTransaction::stage_one(Item& item) {
                      extension.current.file.string() +
                      ") is not mapped where it was loaded from",
                  "restart the interpreter to run the new build"};
+  }
+  if (auto maps = fs_->read("/proc/self/maps")) {
+    const std::string library = replaced_library(*maps, extension.current.file,
+                                                 {item.plan.build_dir, extension.project});
+    if (!library.empty()) {
+      return Error{ErrorCode::unsupported,
+                   extension.name + " comes with the shared library " + library +
+                       ", which was built anew while its old build is in use",
+                   "restart the interpreter: shared libraries are not reloaded"};
+    }
   }
   REHOOK_TRY(load_library(item.shadow));  // undefined symbols show here
   const auto fresh = find_loaded_library(item.shadow);

@@ -16,7 +16,8 @@ namespace rehook {
 // One extension module to be reloaded: where it stands and what it becomes.
 struct Reloadable {
   LoadedExtension* extension = nullptr;
-  Path artifact;  // in the store
+  Path build_dir;  // of the project
+  Path artifact;   // in the store
   Digest digest, code;
   bool uses_pybind11 = false;
   CompileGroup flags;  // of the project, for the bridge

@@ -109,6 +109,7 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
     item.extension = extension;
     item.artifact = project.update->artifact_path(built);
     item.digest = built.artifact;
+    item.build_dir = products->build_dir;
     item.code = built.code;
     item.uses_pybind11 = built.uses_pybind11;
     item.flags = products->bridge_flags;

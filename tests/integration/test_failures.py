@@ -657,3 +657,46 @@ print(json.dumps([report, rehook.errors(), rehook.status().modules[0]["stale"], 
     assert not stale
     assert calls == 1
     assert project.compiles() == ["core.cpp"]
+
+
+def test_a_shared_library_of_the_project_changes(tmp_path):
+    """The loader would give the new extension the old library; refused, never silently stale."""
+    files = {
+        "CMakeLists.txt": """
+            cmake_minimum_required(VERSION 3.18...3.30)
+            project(shared LANGUAGES C)
+            find_package(Python 3.11 REQUIRED COMPONENTS Interpreter Development.Module)
+            add_library(deep SHARED deep.c)
+            python_add_library(_core MODULE WITH_SOABI core.c)
+            target_link_libraries(_core PRIVATE deep)
+            install(TARGETS _core DESTINATION shared)
+        """,
+        "deep.c": "int deep(void) { return 1; }",
+        "core.c": """
+            #include <Python.h>
+            int deep(void);
+            static PyObject* value(PyObject* s, PyObject* a) { return PyLong_FromLong(10 + deep()); }
+            static PyMethodDef functions[] = {{"value", value, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+            static PyModuleDef_Slot slots[] = {{0, NULL}};
+            static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_core", NULL, 0, functions, slots};
+            PyMODINIT_FUNC PyInit__core(void) { return PyModuleDef_Init(&module); }
+        """,
+        "shared/__init__.py": "from . import _core",
+    }
+    project = Project.of_files(tmp_path, "shared", files)
+    result = project.run(
+        """
+        import rehook
+        rehook.install(projects=[ROOT])
+        import shared
+        seen = [shared._core.value()]
+        edit("deep.c", "return 1;", "return 2;")
+        edit("core.c", "10 +", "20 +")
+        try:
+            rehook.reload()
+        except rehook.ReloadError as error:
+            seen.append("libdeep.so" in str(error) and "restart" in error.hint)
+        print(json.dumps([*seen, shared._core.value()]))
+        """
+    ).json
+    assert result == [11, True, 11]
