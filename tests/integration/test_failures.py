@@ -675,8 +675,11 @@ def test_a_shared_library_of_the_project_changes(tmp_path):
         "core.c": """
             #include <Python.h>
             int deep(void);
-            static PyObject* value(PyObject* s, PyObject* a) { return PyLong_FromLong(10 + deep()); }
-            static PyMethodDef functions[] = {{"value", value, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+            static PyObject* value(PyObject* s, PyObject* a) {
+              return PyLong_FromLong(10 + deep());
+            }
+            static PyMethodDef functions[] = {
+              {"value", value, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
             static PyModuleDef_Slot slots[] = {{0, NULL}};
             static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_core", NULL, 0, functions, slots};
             PyMODINIT_FUNC PyInit__core(void) { return PyModuleDef_Init(&module); }
