@@ -364,7 +364,8 @@ Status BuildFolder::forget_outputs_of(const std::vector<std::string>& files) {
         const std::string name = input.lexically_normal().native();
         if (!wanted.contains(name)) continue;
         made_from_it = true;
-        missing.erase(name);
+        // A header may be read by a custom command, too; the source of an object rarely is.
+        if (&input == &object.inputs.front()) missing.erase(name);
       }
       if (made_from_it) REHOOK_TRY(fs_->remove(object.object, MissingOk::yes));
     }
