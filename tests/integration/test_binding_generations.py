@@ -152,7 +152,7 @@ def folder_of(version):
             [*command, f"pybind11=={version}"], capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
-            pytest.skip(f"pybind11 {version} cannot be downloaded: {done.stderr.strip()[-200:]}")
+            pytest.fail(f"pybind11 {version} cannot be downloaded: {done.stderr.strip()[-200:]}")
         partial = folder / f"partial-{os.getpid()}"
         with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
             wheel.extractall(partial)
