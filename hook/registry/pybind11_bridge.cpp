@@ -347,8 +347,22 @@ std::size_t count_types(const RehookRange* libraries, std::size_t count) noexcep
 
 extern "C" __attribute__((visibility("default"))) const RehookBridge* rehook_registry_bridge() {
   static const RehookBridge bridge = {
-      REHOOK_BRIDGE_ABI,      PYBIND11_INTERNALS_ID, rehook_bridge::retire,
-      rehook_bridge::restore, rehook_bridge::commit, rehook_bridge::count_types,
+      REHOOK_BRIDGE_ABI,
+      PYBIND11_INTERNALS_ID,
+      rehook_bridge::retire,
+      rehook_bridge::restore,
+      rehook_bridge::commit,
+      rehook_bridge::count_types,
+      "pybind11",
+      nullptr,
+      nullptr,
+      nullptr,
+      nullptr,
+      nullptr,
+      nullptr,
+      nullptr,
+      nullptr,
+      nullptr,
   };
   return &bridge;
 }
