@@ -222,6 +222,9 @@ Status ReloadTransaction::load() {
       PyErr_Clear();
     }
   }
+  exceptions_ = std::make_unique<ExceptionClasses>();
+  for (const auto& [key, module] : saved_modules_) exceptions_->keep_those_of(module.get());
+  for (const Item& item : items_) REHOOK_TRY(exceptions_->serve(item.new_range));
   for (Item& item : items_) REHOOK_TRY(load_one(item));
   return ok_status();
 }
@@ -392,6 +395,8 @@ void ReloadTransaction::commit() {
   for (Retired& retired : retired_) {
     if (retired.handle != nullptr) retired.bridge->commit(retired.handle);
   }
+  if (exceptions_) exceptions_->commit();
+  exceptions_.reset();
   for (Item& item : items_) {
     LoadedExtension& extension = *item.plan.extension;
     extension.retired.push_back(extension.current);
@@ -407,6 +412,7 @@ void ReloadTransaction::commit() {
 
 void ReloadTransaction::rollback() {
   done_ = true;
+  exceptions_.reset();
   if (!loaded_ && namespaces_.empty()) {
     for (Retired& retired :
          retired_) {  // an earlier one of several registries was retired already

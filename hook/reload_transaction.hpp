@@ -8,6 +8,7 @@
 
 #include "hook/generation.hpp"
 #include "hook/interpreter.hpp"
+#include "hook/patch/exception_classes.hpp"
 #include "hook/registry/type_registries.hpp"
 #include "shadow_store/shadow_copy.hpp"
 
@@ -106,6 +107,7 @@ class ReloadTransaction final {
   std::map<PyObject*, Ref>
       successors_;               // object of the old generation -> its namesake in the new one
   std::vector<Ref> old_values_;  // keeps the keys of successors_ alive
+  std::unique_ptr<ExceptionClasses> exceptions_;
   SavedError cause_;
   std::vector<std::pair<std::string, std::string>> left_;
   bool loaded_ = false;
