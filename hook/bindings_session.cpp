@@ -102,6 +102,7 @@ SessionPtr make_session(const py::dict& given) {
     };
     options.exclude = strings_of(setting("exclude"));
     options.targets = strings_of(setting("targets"));
+    options.instances = string_of(setting("instances"));
     if (const py::object dir = setting("build-dir"); !dir.is_none()) {
       options.build_dir = string_of(dir);
     }

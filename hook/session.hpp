@@ -22,6 +22,7 @@ struct SessionOptions {
   std::vector<std::string> targets;
   Path build_dir;
   std::string settings_key;
+  std::string instances;  // "adopt", "migrate" or "keep"
   bool enable_reloading = true;
   bool enable_project_importer = true;
   bool force_rebuild = false;

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "hook/extension_loader.hpp"
+#include "hook/extension_needs.hpp"
 #include "hook/session.hpp"
 #include "hook/timestamp.hpp"
 #include "shadow_store/base/trace.hpp"
@@ -22,12 +23,6 @@ double seconds_since(Clock::time_point start) {
 
 bool is_below(const std::string& module, const std::string& wanted) {
   return module == wanted || module.starts_with(wanted + ".");
-}
-
-// Whether a binary holds the full name of a module as a text of its own.
-bool names_module(FileSystem& fs, const Path& file, const std::string& name) {
-  const auto bytes = fs.read(file);
-  return bytes && bytes->find(std::string(1, '\0') + name + '\0') != std::string::npos;
 }
 
 std::string first_line(const std::string& text) {
@@ -129,27 +124,35 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
     }
     add(built, extension, reason.empty() ? "a newer build is in the store" : reason);
   }
-  // What imports a reloaded extension by name keeps its classes (Cython's cimport does): it
-  // goes along.
+  // What imports a reloaded extension by name keeps its classes (Cython's cimport does), and
+  // what derives from its classes keeps their records: it goes along.
+  std::vector<std::string> made;
+  for (const BuiltModule& built : products->modules) made.push_back(built.module);
+  ExtensionNeeds needs(*fs_, std::move(made));
   for (std::size_t i = 0; i < plan.modules.size(); ++i) {
     const std::string name = plan.modules[i].extension->name;
     if (plan.modules[i].extension->project != project.root) continue;
     std::erase_if(same, [&](const auto& other) {
       const auto& [built, extension] = other;
-      if (!names_module(*fs_, project.update->artifact_path(*built), name)) return false;
-      add(*built, extension, "it imports " + name);
-      return true;
+      const std::string why =
+          needs.why(project.update->artifact_path(*built), extension->module.get(), name);
+      if (!why.empty()) add(*built, extension, why);
+      return !why.empty();
     });
   }
   // Dependencies first: an import of one that is still to come would find the old build.
   // Modules that name each other in a ring have no order; the bound ends the search for one.
+  const auto comes_after = [&](const Reloadable& user, const Reloadable& provider) {
+    return !needs.why(user.artifact, user.extension->module.get(), provider.extension->name)
+                .empty();
+  };
   std::size_t swaps = plan.modules.size() * plan.modules.size();
   for (std::size_t i = 0; i < plan.modules.size(); ++i) {
     for (std::size_t j = i + 1; j < plan.modules.size() && swaps > 0; ++j) {
-      if (!names_module(*fs_, plan.modules[i].artifact, plan.modules[j].extension->name))
+      if (!comes_after(plan.modules[i], plan.modules[j]) ||
+          comes_after(plan.modules[j], plan.modules[i])) {
         continue;
-      if (names_module(*fs_, plan.modules[j].artifact, plan.modules[i].extension->name))
-        continue;
+      }
       std::swap(plan.modules[i], plan.modules[j]);
       std::swap(plan.reasons[i], plan.reasons[j]);
       --swaps;
