@@ -12,6 +12,7 @@ the pairs' ratios) and budget.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -160,7 +161,60 @@ def child_return(project: Project, rounds: int) -> dict[str, Any]:
     return {"a": back[1:], "b": built[1:]}
 
 
-CHILDREN = {f.__name__: f for f in (child_prepare, child_edit, child_noop, child_return)}
+def child_pause(project: Project, rounds: int) -> dict[str, Any]:
+    """Take over an earlier build among a million live objects, and among few."""
+    live = Live(project)
+    times: dict[bool, list[float]] = {True: [], False: []}
+    other = length = 3000
+    live.edit(length)
+    live.reload()
+    for _ in range(rounds + 1):
+        for crowded in (True, False):
+            heap = _many_objects() if crowded else []
+            gc.collect()
+            length = 30 if length == other else other
+            live.edit(length)
+            times[crowded].append(live.rehook.reload("pondlife").durations["load"])
+            del heap
+    return {"a": times[True][1:], "b": times[False][1:]}
+
+
+def _many_objects() -> list[Any]:
+    """Give about a million objects that the collector knows: tuples, lists, dicts, instances."""
+
+    class Point:
+        def __init__(self, x: int) -> None:
+            self.x = [x]
+
+    mixed: list[Any] = []
+    for i in range(100_000):
+        mixed += [(i, [i]), ((i,), [i]), {"a": [i]}, Point(i), [[i]]]
+    return mixed
+
+
+def child_call(project: Project, rounds: int) -> dict[str, Any]:
+    """Call a function that was held through reloads, and one of a process without reloads."""
+    live = Live(project)
+    held = live.package.leap_length
+    before = [_timed(lambda: _call(held)) for _ in range(rounds)]
+    for length in (4000, 4001, 4002):
+        live.edit(length)
+        live.reload()
+    assert held(0) == live.length, "the held function does not follow"
+    after = [_timed(lambda: _call(held)) for _ in range(rounds)]
+    calls = 100_000
+    return {"a": [t / calls for t in after], "b": [t / calls for t in before]}
+
+
+def _call(function: Callable[[int], object]) -> None:
+    for _ in range(100_000):
+        function(0)
+
+
+CHILDREN = {
+    f.__name__: f
+    for f in (child_prepare, child_edit, child_noop, child_return, child_pause, child_call)
+}
 
 
 # ---------------------------------------------------------------- the numbers
@@ -181,7 +235,7 @@ def run_child(project: Project, work: Callable[[Project, int], Any], rounds: int
 def median_row(
     name: str, unit: str, a: list[float], b: list[float], against: str, budget: str
 ) -> Row:
-    scale = {"ms": 1000.0, "s": 1.0}[unit]
+    scale = {"ns": 1e9, "ms": 1000.0, "s": 1.0}[unit]
     ratio = statistics.median(x / y for x, y in zip(a, b, strict=True))
     return Row(
         name,
@@ -265,6 +319,29 @@ def return_to_earlier(home: Path, rounds: int) -> Row:
     )
 
 
+def pause(home: Path, rounds: int) -> Row:
+    """Give how long a reload holds the GIL for each million live objects."""
+    times = run_child(Project.copy_of("demo", home), child_pause, rounds)
+    few = statistics.median(times["b"]) * 1000
+    return Row(
+        "pause_per_million",
+        statistics.median(x - y for x, y in zip(times["a"], times["b"], strict=True)) * 1000,
+        "ms",
+        "loading and taking over with few objects",
+        few,
+        None,
+        "50 ms",
+    )
+
+
+def call(home: Path, rounds: int) -> Row:
+    """Give the time of a call to a function that was held through three reloads."""
+    times = run_child(Project.copy_of("demo", home), child_call, rounds)
+    return median_row(
+        "call_after_reload", "ns", times["a"], times["b"], "the same call before", "+ 0 ns"
+    )
+
+
 # Name -> how, pairs of runs, and with --quick.
 BENCHMARKS: dict[str, tuple[Callable[[Path, int], Row], int, int]] = {
     "noop_import": (noop_import, 25, 5),
@@ -272,6 +349,8 @@ BENCHMARKS: dict[str, tuple[Callable[[Path, int], Row], int, int]] = {
     "noop_reload": (noop_reload, 200, 20),
     "noop_reload_500": (noop_reload_500, 200, 20),
     "return_to_earlier": (return_to_earlier, 7, 2),
+    "pause_per_million": (pause, 7, 2),
+    "call_after_reload": (call, 15, 3),
 }
 
 
