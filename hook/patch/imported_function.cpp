@@ -1,6 +1,5 @@
 #include "hook/patch/imported_function.hpp"
 
-#include <elf.h>
 #include <link.h>
 
 #include <cerrno>
