@@ -157,11 +157,11 @@ py::dict describe(const ReloadSummary& summary) {
     item["error"] = text(why);
     stale.append(item);
   }
-  for (const auto& [what, why] : summary.left) {
+  for (const auto& [what, why, count] : summary.left) {
     py::dict item;
     item["what"] = text(what);
     item["why"] = text(why);
-    item["count"] = 1;
+    item["count"] = count;
     left.append(item);
   }
   report["stale"] = stale;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "hook/extension_loader.hpp"
+#include "hook/patch/library_data.hpp"
 #include "shadow_store/base/trace.hpp"
 #include "shadow_store/elf_image.hpp"
 
@@ -71,7 +72,11 @@ ReloadTransaction::ReloadTransaction(FileSystem& fs, TypeRegistries& registries,
     : fs_(&fs),
       registries_(&registries),
       shadows_(&shadows),
-      loader_type_(Ref::borrow(loader_type)) {}
+      loader_type_(Ref::borrow(loader_type)) {
+  seams_.judge = [](PyObject* /*before*/, PyObject* /*after*/) {
+    return Verdict{Verdict::Kind::replace, "its layout is not known"};
+  };
+}
 
 ReloadTransaction::~ReloadTransaction() {
   if (!done_) rollback();
@@ -250,6 +255,58 @@ Status ReloadTransaction::load_one(Item& item) {
   return ok_status();
 }
 
+// ---- patch: what the program holds of the old build runs the new one ----
+
+std::map<PyObject*, PyObject*> ReloadTransaction::kept_modules(const Item& item) const {
+  const LoadedExtension& extension = *item.plan.extension;
+  PyObject* const modules = PyImport_GetModuleDict();
+  std::map<PyObject*, PyObject*> kept = {{item.fresh.get(), extension.module.get()}};
+  for (const auto& [key, module] : saved_modules_) {
+    if (!to_string(key.get()).starts_with(extension.name + ".") ||
+        !PyModule_Check(module.get())) {
+      continue;
+    }
+    PyObject* fresh = PyDict_GetItem(modules, key.get());
+    if (fresh != nullptr && PyModule_Check(fresh)) kept[fresh] = module.get();
+  }
+  return kept;
+}
+
+Status ReloadTransaction::patch() {
+  const TraceStep step("patch");
+  if (items_.empty()) return ok_status();
+  std::vector<PatchModule> modules;
+  std::vector<std::string> names;
+  std::vector<std::span<void*>> variables;
+  std::vector<LoadedLibrary> code;
+  for (const Item& item : items_) {
+    names.push_back(item.plan.extension->name);
+    code.push_back(item.old_range);
+    code.push_back(item.new_range);
+    for (const auto& words : static_variables(item.new_range.begin)) variables.push_back(words);
+    for (const auto& [fresh, module] : kept_modules(item)) {
+      journal(module);
+      modules.push_back({string_attribute(module, "__name__"), Ref::borrow(module),
+                         Ref::borrow(fresh)});
+    }
+  }
+  std::unordered_set<const PyObject*> copies;
+  for (const auto& [dict, saved] : namespaces_) copies.insert(saved.second.get());
+  const auto is_code = [code](const void* address) {
+    const auto at = reinterpret_cast<std::uintptr_t>(address);
+    return std::any_of(code.begin(), code.end(), [at](const LoadedLibrary& library) {
+      return at >= library.begin && at < library.end;
+    });
+  };
+  patch_ = std::make_unique<Patch>(std::move(modules), Ownership(std::move(names), is_code),
+                                   std::move(variables), std::move(copies), seams_);
+  patch_->plan();
+  patch_->apply();
+  const PatchReport& report = patch_->report();
+  left_.insert(left_.end(), report.left.begin(), report.left.end());
+  return ok_status();
+}
+
 // ---- swap: the module objects everybody holds get the new content ----
 
 void ReloadTransaction::journal(PyObject* module) {
@@ -302,15 +359,7 @@ void ReloadTransaction::swap_one(Item& item) {
   PyObject* const modules = PyImport_GetModuleDict();
   // Submodules that the extension made: the old objects stay, too, when there is a new one of
   // the name.
-  std::map<PyObject*, PyObject*> kept = {{item.fresh.get(), extension.module.get()}};
-  for (const auto& [key, module] : saved_modules_) {
-    if (!to_string(key.get()).starts_with(extension.name + ".") ||
-        !PyModule_Check(module.get())) {
-      continue;
-    }
-    PyObject* fresh = PyDict_GetItem(modules, key.get());
-    if (fresh != nullptr && PyModule_Check(fresh)) kept[fresh] = module.get();
-  }
+  const std::map<PyObject*, PyObject*> kept = kept_modules(item);
   for (const auto& [fresh, module] : kept) {
     const std::set<std::string>* owned = nullptr;
     if (module == extension.module.get() && extension.names_known) owned = &extension.names;
@@ -392,6 +441,7 @@ Status ReloadTransaction::follow(const std::vector<std::string>& python_modules,
 // ---- the end, one way or the other ----
 
 void ReloadTransaction::commit() {
+  if (patch_) patch_->commit();
   for (Retired& retired : retired_) {
     if (retired.handle != nullptr) retired.bridge->commit(retired.handle);
   }
@@ -431,6 +481,8 @@ void ReloadTransaction::rollback() {
     PyDict_Clear(dict);
     PyDict_Update(dict, saved.second.get());
   }
+  // After the namespaces, which are those of before the patch; before the registries.
+  if (patch_) patch_->undo();
   PyObject* const modules = PyImport_GetModuleDict();
   const Ref keys = Ref::steal(PyDict_Keys(modules));
   for (Py_ssize_t i = 0; keys && i < PyList_GET_SIZE(keys.get()); ++i) {
@@ -461,7 +513,7 @@ void ReloadTransaction::rollback() {
     if (retired->handle == nullptr) continue;
     if (retired->bridge->restore(retired->handle, ranges.data(), ranges.size(), text.data(),
                                  text.size()) != 0) {
-      left_.emplace_back("type registry", text.data());
+      left_.push_back({"type registry", text.data(), 1});
     }
   }
   if (pending) std::move(pending).restore();

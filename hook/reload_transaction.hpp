@@ -9,6 +9,7 @@
 #include "hook/generation.hpp"
 #include "hook/interpreter.hpp"
 #include "hook/patch/exception_classes.hpp"
+#include "hook/patch/patch.hpp"
 #include "hook/registry/type_registries.hpp"
 #include "shadow_store/shadow_copy.hpp"
 
@@ -29,12 +30,12 @@ struct Reloadable {
 // One reload, all or nothing, of compiled modules and the Python modules around them.
 //
 //   ReloadTransaction reload(registries, shadows, loader_type);
-//   REHOOK_TRY(reload.stage(modules));             // copies, checks, dlopen: nothing is
-//   touched REHOOK_TRY(reload.load());                     // old types retire, new modules
-//   initialise REHOOK_TRY(reload.swap());                     // module namespaces get the new
-//   content REHOOK_TRY(reload.follow(python_modules));     // Python modules that import from
-//   them reload.commit();                               // without this line the old world
-//   comes back
+//   REHOOK_TRY(reload.stage(modules));  // copies, checks, dlopen: nothing is touched
+//   REHOOK_TRY(reload.load());          // old types retire, new modules initialise
+//   REHOOK_TRY(reload.patch());         // what is held of the old build runs the new one
+//   REHOOK_TRY(reload.swap());          // module namespaces get the new content
+//   REHOOK_TRY(reload.follow(python));  // Python modules that import from them
+//   reload.commit();                    // without this line the old world comes back
 //
 // The GIL is held throughout; stage() may release it. After a failure, cause() holds the Python
 // exception behind it, if there is one.
@@ -48,6 +49,8 @@ class ReloadTransaction final {
 
   Status stage(std::vector<Reloadable> modules, const CancelPoll& cancel);
   Status load();
+  // Functions and classes of the old build become those of the new one, where they are.
+  Status patch();
   Status swap();
   // Runs the import statements again that read from the new modules, in the loaded Python
   // modules named, and executes the modules in `changed` anew, in place.
@@ -60,9 +63,9 @@ class ReloadTransaction final {
   [[nodiscard]] SavedError take_cause() { return std::move(cause_); }
   [[nodiscard]] bool empty() const { return items_.empty(); }
   // What could not be carried over, for the report: (what, why).
-  [[nodiscard]] const std::vector<std::pair<std::string, std::string>>& left_behind() const {
-    return left_;
-  }
+  [[nodiscard]] const std::vector<LeftBehind>& left_behind() const { return left_; }
+  // Who decides about classes, and who tells their binding libraries; see PatchSeams.
+  void set_patch_seams(PatchSeams seams) { seams_ = std::move(seams); }
 
  private:
   struct Item {
@@ -92,6 +95,8 @@ class ReloadTransaction final {
                        const std::map<PyObject*, PyObject*>& kept);
   void rebind(const std::vector<std::string>& python_modules);
   void rollback();
+  // New module -> old one: the extension's own and the submodules it made.
+  [[nodiscard]] std::map<PyObject*, PyObject*> kept_modules(const Item& item) const;
   Status python_failure(const std::string& what);
 
   FileSystem* fs_;
@@ -109,7 +114,9 @@ class ReloadTransaction final {
   std::vector<Ref> old_values_;  // keeps the keys of successors_ alive
   std::unique_ptr<ExceptionClasses> exceptions_;
   SavedError cause_;
-  std::vector<std::pair<std::string, std::string>> left_;
+  std::vector<LeftBehind> left_;
+  PatchSeams seams_;
+  std::unique_ptr<Patch> patch_;
   bool loaded_ = false;
   bool done_ = false;
 };

@@ -41,7 +41,7 @@ struct ReloadSummary {
   std::vector<ReloadedModule> modules;
   std::vector<std::string> unchanged;
   std::vector<std::pair<std::string, std::string>> stale;  // module, why
-  std::vector<std::pair<std::string, std::string>> left;   // what, why
+  std::vector<LeftBehind> left;
   std::size_t built = 0, reused = 0;
   double decide = 0, build = 0, load = 0, total = 0;  // seconds
 };

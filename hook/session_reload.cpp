@@ -203,6 +203,7 @@ Result<std::shared_ptr<ReloadTransaction>> Session::start(Plan& plan) {
   const auto run = [&]() -> Status {
     REHOOK_TRY(transaction->stage(plan.modules, cancel));
     REHOOK_TRY(transaction->load());
+    REHOOK_TRY(transaction->patch());
     REHOOK_TRY(transaction->swap());
     return transaction->follow(plan.around, plan.python);
   };

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "hook/interpreter.hpp"
+#include "hook/patch/callables.hpp"
+#include "hook/patch/ownership.hpp"
+
+namespace rehook {
+
+// What is to become of a class of the old build.
+struct Verdict {
+  enum class Kind {
+    adopt,    // the old class object serves the new code
+    replace,  // references follow to the new class; the old one keeps its instances
+    leave,    // nothing is done
+  };
+  Kind kind = Kind::replace;
+  std::string reason;  // for `replace` and `leave`, one line
+};
+using ClassJudge = std::function<Verdict(PyObject* before, PyObject* after)>;
+
+// One module, as it was and as its new build initialised it.
+struct PatchModule {
+  std::string name;
+  Ref before, after;
+};
+
+struct ObjectPair {
+  Ref before, after;
+  std::string name;  // qualified
+};
+
+// Who takes whose place, by qualified name. Making it changes nothing.
+struct Pairs {
+  std::vector<ObjectPair> callables;  // patched in place
+  std::vector<ObjectPair> classes;    // adopted, bases first
+  std::vector<ObjectPair> replaced;   // references go from the old to the new object
+  std::vector<std::pair<std::string, std::string>> left;  // what stays old, why
+};
+
+// Pairs what `modules` hold. Objects that a module merely shows, other modules' functions and
+// classes, are nobody's target.
+[[nodiscard]] Pairs pair_modules(const std::vector<PatchModule>& modules,
+                                 const Ownership& ownership, const Callables& callables,
+                                 const ClassJudge& judge);
+
+// Why the old type object cannot take the place of the new one, whatever its C++ layout; empty
+// when it can.
+[[nodiscard]] std::string adoption_obstacle(PyTypeObject* before, PyTypeObject* after);
+
+}  // namespace rehook

@@ -1,0 +1,192 @@
+#include "hook/patch/patch.hpp"
+
+#include <algorithm>
+#include <tuple>
+
+#include "hook/patch/gc_heap.hpp"
+#include "shadow_store/base/trace.hpp"
+
+namespace rehook {
+namespace {
+
+PyTypeObject* type_of(const Ref& object) {
+  return reinterpret_cast<PyTypeObject*>(object.get());
+}
+
+// The weak references of an object remember its hash.
+std::vector<PyWeakReference*> weak_references(PyObject* object) {
+  std::vector<PyWeakReference*> found;
+  const Py_ssize_t offset = Py_TYPE(object)->tp_weaklistoffset;
+  if (offset <= 0) return found;
+  auto* next = *reinterpret_cast<PyWeakReference**>(reinterpret_cast<char*>(object) + offset);
+  for (; next != nullptr; next = next->wr_next) found.push_back(next);
+  return found;
+}
+
+// Their hashes are asked for anew.
+std::vector<PyObject*> with_weak_references(const std::vector<PyObject*>& objects) {
+  std::vector<PyObject*> all = objects;
+  for (PyObject* object : objects) {
+    for (PyWeakReference* weak : weak_references(object)) {
+      if (weak->hash == -1) continue;  // never hashed, so nobody's key
+      weak->hash = -1;
+      all.push_back(reinterpret_cast<PyObject*>(weak));
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+Patch::Patch(std::vector<PatchModule> modules, Ownership ownership,
+             std::vector<std::span<void*>> variables, std::unordered_set<const PyObject*> ours,
+             PatchSeams seams)
+    : modules_(std::move(modules)),
+      ownership_(std::move(ownership)),
+      variables_(std::move(variables)),
+      ours_(std::move(ours)),
+      seams_(std::move(seams)),
+      callables_(journal_, successors_, seams_.redirect) {}
+
+void Patch::plan() {
+  const TraceStep step("patch.plan");
+  pairs_ = pair_modules(modules_, ownership_, callables_, seams_.judge);
+  for (const ObjectPair& pair : pairs_.classes) {
+    enums_[pair.before.get()] = pair_members(type_of(pair.before), type_of(pair.after));
+  }
+  PyErr_Clear();
+}
+
+void Patch::apply() {
+  const TraceStep step("patch.apply");
+  const GcPause pause;
+  applied_ = true;
+  adopt_classes();
+  patch_callables();
+  follow_references();
+  for (const auto& [kind, count] : callables_.counts()) report_.done[kind] += count;
+  if (!pairs_.classes.empty()) report_.done["class"] = pairs_.classes.size();
+  if (!pairs_.replaced.empty()) report_.done["replaced"] = pairs_.replaced.size();
+  PyErr_Clear();
+}
+
+void Patch::adopt_classes() {
+  if (!pairs_.classes.empty() && seams_.adopt) {
+    if (const std::string why = seams_.adopt(pairs_.classes); !why.empty()) {
+      for (ObjectPair& pair : pairs_.classes) {
+        pairs_.left.emplace_back("instances of " + pair.name, why);
+        pairs_.replaced.push_back(std::move(pair));
+      }
+      pairs_.classes.clear();
+    }
+  }
+  ClassAdoption adoption(journal_, ownership_, callables_, successors_);
+  for (const ObjectPair& pair : pairs_.classes) {
+    adoption.announce(type_of(pair.before), type_of(pair.after));
+  }
+  for (const ObjectPair& pair : pairs_.classes) {
+    adopt_members(enums_[pair.before.get()], type_of(pair.before), type_of(pair.after),
+                  journal_, successors_);
+  }
+  for (const ObjectPair& pair : pairs_.classes) {
+    adoption.adopt(type_of(pair.before), type_of(pair.after));
+    adoption.reparent_children(type_of(pair.before), type_of(pair.after));
+    if (Py_TYPE(pair.after.get()) == &PyType_Type) take_module_words(pair);
+  }
+  for (const auto& [what, why] : adoption.left()) report_.left.push_back({what, why, 0});
+}
+
+// C code names its classes by static variables and by its module's state: there, too, the old
+// class stands for the new one now, else new code would refuse what it is asked to serve.
+void Patch::take_module_words(const ObjectPair& pair) {
+  std::vector<std::span<void*>> places = variables_;
+  for (const PatchModule& module : modules_) {
+    const PyModuleDef* const def = PyModule_GetDef(module.after.get());
+    void* const state = PyModule_GetState(module.after.get());
+    if (def == nullptr || state == nullptr || def->m_size <= 0) continue;
+    places.emplace_back(static_cast<void**>(state),
+                        static_cast<std::size_t>(def->m_size) / sizeof(void*));
+  }
+  PyErr_Clear();
+  for (const std::span<void*>& words : places) {
+    for (void*& word : words) {
+      if (word != pair.after.get()) continue;
+      // Whether this word owns its reference is unknown: one more keeps both ways right.
+      Py_INCREF(pair.before.get());
+      journal_.write(modules_.front().after.get(), &word, pair.before.get());
+      journal_.on_undo([old = pair.before] { Py_DECREF(old.get()); });
+      Py_INCREF(pair.after.get());
+      journal_.on_undo([fresh = pair.after] { Py_DECREF(fresh.get()); });
+    }
+  }
+}
+
+void Patch::patch_callables() {
+  for (const ObjectPair& pair : pairs_.callables) {
+    if (callables_.patch(pair.before.get(), pair.after.get())) continue;
+    pairs_.replaced.push_back(pair);
+  }
+}
+
+HeapTargets Patch::heap_targets() {
+  HeapTargets targets;
+  targets.references = successors_;
+  targets.ours = ours_;
+  for (const ObjectPair& pair : pairs_.replaced) {
+    targets.references.add(pair.before.get(), pair.after.get());
+    if (PyType_Check(pair.before.get())) targets.retired.insert(pair.before.get());
+  }
+  for (const ObjectPair& pair : pairs_.classes) targets.adopted.insert(pair.after.get());
+  for (const auto& [before, after] : callables_.definitions()) {
+    targets.definitions.emplace(before, after.get());
+  }
+  for (PyObject* object : with_weak_references(callables_.rehashed())) {
+    targets.references.add(object, object);
+  }
+  return targets;
+}
+
+void Patch::follow_references() {
+  const TraceStep step("patch.heap");
+  const HeapTargets targets = heap_targets();
+  if (targets.references.empty() && targets.definitions.empty()) return;
+  HeapPass pass(journal_, targets);
+  pass.replace();
+  pass.rebuild_tables();
+  report_.objects = pass.report().objects;
+  count_instances(pass.report());
+}
+
+void Patch::count_instances(const HeapPassReport& heap) {
+  for (const auto& [what, why] : pairs_.left) {
+    std::size_t count = 0;
+    for (const ObjectPair& pair : pairs_.replaced) {
+      const auto known = heap.instances.find(pair.before.get());
+      if ("instances of " + pair.name == what && known != heap.instances.end()) {
+        count = known->second;
+      }
+    }
+    report_.left.push_back({what, why, count});
+  }
+  for (const auto& [kind, count] : heap.skipped) {
+    report_.left.push_back({kind, "they refer to the old build and cannot be changed", count});
+  }
+}
+
+void Patch::undo() {
+  if (!applied_) return;
+  applied_ = false;
+  const GcPause pause;
+  SavedError pending = SavedError::take();
+  journal_.undo();
+  rehash(with_weak_references(callables_.rehashed()));
+  PyErr_Clear();
+  if (pending) std::move(pending).restore();
+}
+
+void Patch::commit() {
+  applied_ = false;
+  journal_.commit();
+}
+
+}  // namespace rehook

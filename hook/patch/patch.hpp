@@ -1,0 +1,89 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "hook/patch/callables.hpp"
+#include "hook/patch/class_adoption.hpp"
+#include "hook/patch/enum_adoption.hpp"
+#include "hook/patch/heap_pass.hpp"
+#include "hook/patch/journal.hpp"
+#include "hook/patch/pairing.hpp"
+
+namespace rehook {
+
+// Something that still is of the old build.
+struct LeftBehind {
+  std::string what, why;
+  std::size_t count = 0;  // 0: not counted
+};
+
+// Where a patch asks others.
+struct PatchSeams {
+  // What becomes of a class whose type objects are compatible.
+  ClassJudge judge;
+  // Makes the registries of binding libraries name the old classes, for all pairs they know and
+  // all at once; the reason why not, with nothing changed, or "". Taken back by its owner.
+  std::function<std::string(const std::vector<ObjectPair>& pairs)> adopt;
+  Callables::Redirect redirect;
+};
+
+struct PatchReport {
+  std::map<std::string, std::size_t> done;  // kind -> objects patched
+  std::vector<LeftBehind> left;
+  std::size_t objects = 0;  // looked at by the heap pass
+};
+
+// Makes every reference that the program holds to the functions and classes of a module run
+// its new build: in place where old and new are of one kind, and by one pass over the heap
+// where they are not.
+//
+//   Patch patch(modules, ownership, seams);
+//   patch.plan();    // pairs; the seams may run Python code; nothing is changed
+//   patch.apply();   // no Python code runs from the first write to the last raw one
+//   patch.commit();  // or undo(), which is also what the destructor does
+class Patch final {
+ public:
+  // `variables`: static variables of the new builds, where they keep the classes they made.
+  // `ours`: dictionaries that hold the old content for an undo.
+  Patch(std::vector<PatchModule> modules, Ownership ownership,
+        std::vector<std::span<void*>> variables, std::unordered_set<const PyObject*> ours,
+        PatchSeams seams);
+  ~Patch() { undo(); }
+  Patch(const Patch&) = delete;
+  Patch& operator=(const Patch&) = delete;
+
+  void plan();
+  void apply();
+  void undo();
+  void commit();
+
+  [[nodiscard]] const PatchReport& report() const { return report_; }
+
+ private:
+  void adopt_classes();
+  void take_module_words(const ObjectPair& pair);
+  void patch_callables();
+  [[nodiscard]] HeapTargets heap_targets();
+  void follow_references();
+  void count_instances(const HeapPassReport& heap);
+
+  std::vector<PatchModule> modules_;
+  Ownership ownership_;
+  std::vector<std::span<void*>> variables_;
+  std::unordered_set<const PyObject*> ours_;
+  PatchSeams seams_;
+  Journal journal_;
+  ObjectMap successors_{64};  // new -> old
+  Callables callables_;
+  Pairs pairs_;
+  std::map<PyObject*, EnumMembers> enums_;  // by old class
+  PatchReport report_;
+  bool applied_ = false;
+};
+
+}  // namespace rehook
