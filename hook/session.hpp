@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "hook/generation.hpp"
+#include "hook/generation_loader.hpp"
 #include "hook/project_registry.hpp"
 #include "hook/reload_transaction.hpp"
 #include "hook/stale_registry.hpp"
@@ -170,6 +171,9 @@ class Session final {
                                         const Wanted& wanted, Retry retry, Plan& plan);
   Error note_failure(const Plan& plan, Error error);
   void forget_failure_of(const std::string& module);
+  Status prepare_first_load(PyObject* spec, const std::string& name, const std::string& origin);
+  void remember_libraries(LoadedExtension& extension, const BuiltModule& built);
+  void commit_libraries(ProcessLibraries libraries);
 
   SessionOptions options_;
   FileSystem* fs_;
@@ -177,6 +181,9 @@ class Session final {
   std::unique_ptr<ProjectRegistry> projects_;
   std::unique_ptr<TypeRegistries> registries_;
   std::shared_ptr<ShadowFolder> shadows_;
+  PrivateLibraries private_libraries_;
+  ProcessLibraries libraries_;
+  std::map<std::string, std::vector<LibraryInstance>> first_libraries_;  // of modules in import
   int shadows_pid_ = 0;
   Ref extension_loader_, package_loader_;
   std::map<std::string, LoadedExtension> extensions_;
