@@ -21,6 +21,7 @@ struct Generation {
   std::string loaded_at;                        // UTC, ISO 8601
   std::vector<LibraryInstance> libraries = {};  // private copies that it runs
   std::set<Digest> groups = {};  // with whom it shares C++ variables, see BuiltLibrary
+  std::uint64_t static_tls = 0;  // bytes, see BuiltModule
 };
 
 // The groups that an extension or a library of it belongs to.

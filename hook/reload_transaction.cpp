@@ -451,6 +451,7 @@ void ReloadTransaction::commit() {
     extension.current.code = item.plan.code;
     extension.current.libraries = std::move(item.libraries);
     extension.current.groups = std::move(item.plan.groups);
+    extension.current.static_tls = item.plan.static_tls;
     extension.names = std::move(item.names);
     extension.names_known = true;
   }

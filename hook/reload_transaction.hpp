@@ -27,6 +27,7 @@ struct Reloadable {
   unsigned next_number = 1;
   LibraryRequest libraries = {};  // with what it is loaded
   std::set<Digest> groups = {};   // see groups_of()
+  std::uint64_t static_tls = 0;   // see BuiltModule
 };
 
 // One reload, all or nothing, of compiled modules and the Python modules around them.

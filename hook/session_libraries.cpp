@@ -56,6 +56,8 @@ Status Session::prepare_first_load(PyObject* spec, const std::string& name,
 
 void Session::remember_libraries(LoadedExtension& extension, const BuiltModule& built) {
   extension.current.groups = groups_of(built);
+  extension.current.static_tls = built.static_tls;
+  if (built.static_tls > 0) warn_of_static_tls(extension.name, built.static_tls);
   const auto loaded = first_libraries_.find(extension.name);
   if (loaded == first_libraries_.end()) return;
   extension.current.libraries = std::move(loaded->second);
@@ -68,6 +70,33 @@ void Session::commit_libraries(ProcessLibraries libraries) {
   std::vector<const Generation*> current;
   for (const auto& [name, extension] : extensions_) current.push_back(&extension.current);
   keep_running(libraries_.running, current);
+}
+
+void Session::warn_of_static_tls(const std::string& module, std::uint64_t size) {
+  log(k_warning, module + " keeps " + std::to_string(size) +
+                     " bytes of thread_local variables in the static block (initial-exec), "
+                     "which has room for only a few builds: it can be reloaded about " +
+                     std::to_string(static_tls_room() / size) +
+                     " times (see: rehook.generations().totals)");
+}
+
+void Session::warn_of_budgets(const std::vector<Budget>& budgets) {
+  for (const Budget& budget : budgets) {
+    if (!budget.is_half_used() || !budgets_warned_of_.insert(budget.name).second) continue;
+    log(k_warning, "half of the " + budget.name + " are used: " + std::to_string(budget.used) +
+                       " of " + std::to_string(budget.limit) +
+                       "; old builds are never unloaded; " + budget.hint);
+  }
+}
+
+Status Session::check_room() {
+  std::size_t generations = 0;
+  for (const auto& [name, extension] : extensions_) {
+    generations += extension.retired.size() + 1;
+  }
+  const std::vector<Budget> now = budgets();
+  warn_of_budgets(now);
+  return check_budgets(now, generations);
 }
 
 std::set<Digest> groups_of(const BuiltModule& module) {

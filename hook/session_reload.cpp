@@ -107,6 +107,7 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
     item.digest = built.artifact;
     item.libraries = library_request(*store_, *products, built);
     item.groups = groups_of(built);
+    item.static_tls = built.static_tls;
     item.build_dir = products->build_dir;
     item.code = built.code;
     item.uses_pybind11 = built.uses_pybind11;
@@ -200,6 +201,7 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
 }
 
 Result<std::shared_ptr<ReloadTransaction>> Session::start(Plan& plan) {
+  if (!plan.modules.empty()) REHOOK_TRY(check_room());
   REHOOK_ASSIGN_OR_RETURN(const std::shared_ptr<ShadowFolder> folder, shadows());
   auto transaction = std::make_shared<ReloadTransaction>(*fs_, *registries_, *folder,
                                                          libraries_, extension_loader_.get());
