@@ -139,6 +139,30 @@ Input read_input(Reader& in) {
   return input;
 }
 
+void write_library(Writer& out, const BuiltLibrary& library) {
+  out.text(library.soname);
+  out.texts(library.names);
+  out.text(library.output.native());
+  out.number(static_cast<std::uint8_t>(library.is_private));
+  out.digest(library.artifact);
+  out.digest(library.code);
+  out.digest(library.sharing);
+  out.number(library.stat);
+}
+
+BuiltLibrary read_library(Reader& in) {
+  BuiltLibrary library;
+  library.soname = in.text();
+  library.names = in.texts();
+  library.output = in.text();
+  library.is_private = in.number<std::uint8_t>() != 0;
+  library.artifact = in.digest();
+  library.code = in.digest();
+  library.sharing = in.digest();
+  library.stat = in.number<FileStat>();
+  return library;
+}
+
 void write_module(Writer& out, const BuiltModule& module) {
   out.text(module.module);
   out.text(module.target);
@@ -148,6 +172,9 @@ void write_module(Writer& out, const BuiltModule& module) {
   out.digest(module.code);
   out.number(static_cast<std::uint8_t>(module.uses_pybind11));
   out.number(module.stat);
+  out.list(module.libraries, [&](const BuiltLibrary& one) { write_library(out, one); });
+  out.digest(module.sharing);
+  out.number(module.static_tls);
 }
 
 BuiltModule read_module(Reader& in) {
@@ -160,6 +187,9 @@ BuiltModule read_module(Reader& in) {
   module.code = in.digest();
   module.uses_pybind11 = in.number<std::uint8_t>() != 0;
   module.stat = in.number<FileStat>();
+  in.list([&] { module.libraries.push_back(read_library(in)); });
+  module.sharing = in.digest();
+  module.static_tls = in.number<std::uint64_t>();
   return module;
 }
 

@@ -12,6 +12,18 @@
 
 namespace rehook {
 
+// A shared library that an extension is linked with and that no system folder provides.
+struct BuiltLibrary {
+  std::string soname;              // what it calls itself, may be empty
+  std::vector<std::string> names;  // what those that need it call it
+  Path output;                     // the file itself, no symbolic link
+  bool is_private = true;  // the project's own; else used where it is, and nothing below is set
+  Digest artifact;
+  Digest code;     // its loadable content and that of all it needs
+  Digest sharing;  // of the group it shares C++ variables with, zero when there is none
+  FileStat stat;   // as in BuiltModule
+};
+
 // One extension module as built.
 struct BuiltModule {
   std::string module;      // "pkg._core"
@@ -19,9 +31,13 @@ struct BuiltModule {
   Path output;             // where the build leaves it
   std::string defined_in;  // "CMakeLists.txt:12"
   Digest artifact;         // its content in the store
-  Digest code;             // its loadable content, without debug information and build id
+  Digest code;  // its loadable content, without debug information and build id, and that of
+                // the project's libraries it needs
   bool uses_pybind11 = false;
   FileStat stat;  // of the artifact in the store, when its content was last checked
+  std::vector<BuiltLibrary> libraries = {};  // what a library needs comes before it
+  Digest sharing = {};                       // as in BuiltLibrary
+  std::uint64_t static_tls = 0;  // bytes that each load takes of the process's few, see ElfImage
 };
 
 // All that is known about one build of one project in one configuration: enough to decide, with
@@ -56,7 +72,7 @@ struct ProjectState {
   double build_seconds = 0;
 };
 
-inline constexpr std::uint32_t k_state_format = 2;
+inline constexpr std::uint32_t k_state_format = 3;
 
 [[nodiscard]] std::string serialize(const ProjectState& state);
 // corrupt: torn, flipped or of another format.

@@ -301,8 +301,17 @@ py::list errors(Session& session) {
 
 py::list generations(const Session& session) {
   py::list list;
+  GenerationCosts costs;
   const auto add = [&](const LoadedExtension& extension, const Generation& generation,
                        bool is_current) {
+    const GenerationCost cost = costs.of(generation);
+    py::list libraries;
+    for (const LibraryInstance& library : generation.libraries) {
+      py::dict one;
+      one["name"] = text(library.origin.filename().native());
+      one["file"] = text(library.file.native());
+      libraries.append(one);
+    }
     py::dict item;
     item["module"] = text(extension.name);
     item["generation"] = generation.number;
@@ -310,6 +319,9 @@ py::list generations(const Session& session) {
     item["artifact"] = generation.artifact.hex();
     item["current"] = is_current;
     item["loaded_at"] = text(generation.loaded_at);
+    item["mapped"] = cost.mapped;
+    item["mappings"] = cost.mappings;
+    item["libraries"] = libraries;
     list.append(item);
   };
   for (const auto& [name, extension] : session.extensions()) {
@@ -317,6 +329,17 @@ py::list generations(const Session& session) {
     add(extension, extension.current, true);
   }
   return list;
+}
+
+py::dict budgets(Session& session) {
+  py::dict totals;
+  for (const Budget& budget : session.budgets()) {
+    py::dict item;
+    item["used"] = budget.used;
+    item["limit"] = budget.limit == 0 ? py::object(py::none()) : py::int_(budget.limit);
+    totals[text(budget.name)] = item;
+  }
+  return totals;
 }
 
 py::list build(Session& session, const std::vector<std::string>& targets, bool force) {
@@ -388,6 +411,7 @@ void bind_session(py::module_& m) {
       .def("explain", &explain)
       .def("errors", &errors)
       .def("generations", &generations)
+      .def("budgets", &budgets)
       .def("build", &build, py::arg("targets"), py::arg("force") = false)
       .def("is_reloading", &Session::is_reloading)
       .def("set_progress",

@@ -2,10 +2,13 @@
 
 #include <set>
 #include <string>
+#include <vector>
 
+#include "builder/project_state.hpp"
 #include "hook/interpreter.hpp"
 #include "hook/loaded_library.hpp"
 #include "shadow_store/base/digest.hpp"
+#include "shadow_store/private_libraries.hpp"
 
 namespace rehook {
 
@@ -15,8 +18,14 @@ struct Generation {
   Path file;            // what was dlopen'ed
   Digest artifact;      // zero when unknown
   Digest code;          // loadable content, decides whether a build is news
-  std::string loaded_at;  // UTC, ISO 8601
+  std::string loaded_at;                        // UTC, ISO 8601
+  std::vector<LibraryInstance> libraries = {};  // private copies that it runs
+  std::set<Digest> groups = {};  // with whom it shares C++ variables, see BuiltLibrary
+  std::uint64_t static_tls = 0;  // bytes, see BuiltModule
 };
+
+// The groups that an extension or a library of it belongs to.
+[[nodiscard]] std::set<Digest> groups_of(const BuiltModule& module);
 
 // An extension module that rehook serves and that is in sys.modules.
 struct LoadedExtension {

@@ -16,6 +16,22 @@ struct Search {
   std::optional<LoadedLibrary> found;
 };
 
+LoadedLibrary describe(const dl_phdr_info& info) {
+  LoadedLibrary library;
+  library.begin = std::numeric_limits<std::uintptr_t>::max();
+  for (int i = 0; i < info.dlpi_phnum; ++i) {
+    const auto& header = info.dlpi_phdr[i];
+    if (header.p_type == PT_GNU_RELRO) ++library.mappings;
+    if (header.p_type != PT_LOAD) continue;
+    const std::uintptr_t begin = info.dlpi_addr + header.p_vaddr;
+    library.begin = std::min(library.begin, begin);
+    library.end = std::max(library.end, begin + header.p_memsz);
+    ++library.mappings;
+    if ((header.p_flags & PF_W) != 0) library.private_bytes += header.p_memsz;
+  }
+  return library;
+}
+
 int visit(dl_phdr_info* info, size_t /*size*/, void* data) {
   auto& search = *static_cast<Search*>(data);
   const std::string name = info->dlpi_name == nullptr ? "" : info->dlpi_name;
@@ -28,19 +44,40 @@ int visit(dl_phdr_info* info, size_t /*size*/, void* data) {
     std::error_code ignored;
     if (std::filesystem::canonical(name, ignored).native() != search.resolved) return 0;
   }
-  LoadedLibrary library{std::numeric_limits<std::uintptr_t>::max(), 0};
-  for (int i = 0; i < info->dlpi_phnum; ++i) {
-    const auto& header = info->dlpi_phdr[i];
-    if (header.p_type != PT_LOAD) continue;
-    const std::uintptr_t begin = info->dlpi_addr + header.p_vaddr;
-    library.begin = std::min(library.begin, begin);
-    library.end = std::max(library.end, begin + header.p_memsz);
-  }
-  search.found = library;
+  search.found = describe(*info);
   return 1;
 }
 
 }  // namespace
+
+std::map<std::string, LoadedLibrary> loaded_libraries() {
+  std::map<std::string, LoadedLibrary> all;
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t /*size*/, void* data) {
+        if (info->dlpi_name != nullptr && *info->dlpi_name != 0) {
+          static_cast<decltype(all)*>(data)->emplace(info->dlpi_name, describe(*info));
+        }
+        return 0;
+      },
+      &all);
+  return all;
+}
+
+bool is_library_name_taken(const std::string& name) {
+  std::string wanted = name;
+  return dl_iterate_phdr(
+             [](dl_phdr_info* info, size_t /*size*/, void* data) {
+               const std::string path = info->dlpi_name == nullptr ? "" : info->dlpi_name;
+               const std::string& name = *static_cast<const std::string*>(data);
+               return path.substr(path.rfind('/') + 1) == name ? 1 : 0;
+             },
+             &wanted) != 0;
+}
+
+bool is_loaded_globally(const LoadedLibrary& library, const std::string& symbol) {
+  const auto address = reinterpret_cast<std::uintptr_t>(dlsym(RTLD_DEFAULT, symbol.c_str()));
+  return address >= library.begin && address < library.end;
+}
 
 std::optional<LoadedLibrary> find_loaded_library(const Path& path) {
   std::error_code ignored;
@@ -53,10 +90,21 @@ std::optional<LoadedLibrary> find_loaded_library(const Path& path) {
 Result<void*> load_library(const Path& path) {
   void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle != nullptr) return handle;
-  const char* text = dlerror();
-  return Error{
-      ErrorCode::failed_load, text == nullptr ? "dlopen failed" : text,
-      "the module's libraries or symbols are missing; the previous build is untouched"};
+  const char* const text = dlerror();
+  const std::string message = text == nullptr ? "dlopen failed" : text;
+  std::string hint =
+      "the module's libraries or symbols are missing; the previous build is untouched";
+  if (message.find("static TLS") != std::string::npos) {
+    hint =
+        "its thread_local variables use the initial-exec model, and room for these is laid out "
+        "when the process starts: compile without -ftls-model=initial-exec, start Python with "
+        "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=65536, or restart the interpreter";
+  } else if (message.find("failed to map segment") != std::string::npos) {
+    hint = "the store may be on a file system mounted noexec: choose another store-dir";
+  } else if (message.find("memory protection") != std::string::npos) {
+    hint = "the process has too many memory mappings: restart the interpreter";
+  }
+  return Error{ErrorCode::failed_load, message, std::move(hint)};
 }
 
 }  // namespace rehook

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <string>
 
 #include "shadow_store/base/file_system.hpp"
 
@@ -10,11 +12,24 @@ namespace rehook {
 // Where a shared library that the process has loaded is mapped.
 struct LoadedLibrary {
   std::uintptr_t begin = 0, end = 0;
+  std::size_t mappings = 0;       // about: one per segment, and what relocation splits off
+  std::size_t private_bytes = 0;  // of the writable segments, which no other process shares
+  [[nodiscard]] std::size_t size() const { return end - begin; }
 };
 
 // Finds it by the path it was loaded from, as given or resolved; nullopt when it is not loaded.
 // Source: dl_iterate_phdr(3).
 [[nodiscard]] std::optional<LoadedLibrary> find_loaded_library(const Path& path);
+
+// All of them in one walk, by the path they were loaded from.
+[[nodiscard]] std::map<std::string, LoadedLibrary> loaded_libraries();
+
+// Whether something loaded has this file name; the dynamic linker might take one for the other.
+[[nodiscard]] bool is_library_name_taken(const std::string& name);
+
+// Whether the library in this range lends its symbols to everybody (it was loaded with
+// RTLD_GLOBAL): `symbol`, which it defines, is then found without naming the library.
+[[nodiscard]] bool is_loaded_globally(const LoadedLibrary& library, const std::string& symbol);
 
 // Loads a library for good with RTLD_NOW | RTLD_LOCAL (never closed). failed_load carries
 // dlerror(3): undefined symbols and missing libraries show here, before any Python state is

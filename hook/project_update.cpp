@@ -61,19 +61,27 @@ Path ProjectUpdate::artifact_path(const BuiltModule& module) const {
 // Whether every artifact is whole: its stat is the one known, else its digest is read again.
 // What is damaged is removed, so that publishing puts it there anew.
 bool ProjectUpdate::artifacts_are_whole(ProjectState& state) {
-  bool whole = true;
-  for (BuiltModule& module : state.modules) {
-    const Path path = artifact_path(module);
+  const auto is_whole = [this](const Digest& artifact, const Path& output, FileStat& known) {
+    const std::string name = output.filename().string();
+    const Path path = context_.store->object_path(artifact, name);
     FileStat stat;
     const bool exists = context_.fs->lookup(path.c_str(), stat);
-    if (exists && stat == module.stat) continue;
-    if (exists && context_.store->verify(module.artifact, module.output.filename().string())) {
-      module.stat = stat;
+    if (exists && stat == known) return true;
+    if (exists && context_.store->verify(artifact, name)) {
+      known = stat;
       artifact_checked_ = true;
-      continue;
+      return true;
     }
     if (exists) std::ignore = context_.fs->remove_tree(path);
-    whole = false;
+    return false;
+  };
+  bool whole = true;
+  for (BuiltModule& module : state.modules) {
+    whole = is_whole(module.artifact, module.output, module.stat) && whole;
+    for (BuiltLibrary& library : module.libraries) {
+      if (!library.is_private) continue;
+      whole = is_whole(library.artifact, library.output, library.stat) && whole;
+    }
   }
   return whole;
 }

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <unordered_map>
 
+#include "hook/project_libraries.hpp"
 #include "hook/project_update.hpp"
 #include "hook/timestamp.hpp"
 #include "shadow_store/base/trace.hpp"
@@ -40,6 +41,22 @@ std::string python_module_of(const InstalledFile& file, const CodeModel& model,
   std::string module = path.native();
   std::replace(module.begin(), module.end(), '/', '.');
   return module.starts_with(".") ? "" : module;
+}
+
+// Which shared libraries are the project's own.
+LibrarySearch library_search(const CodeModel& model, const Path& root,
+                             const ValueMap& interpreter) {
+  LibrarySearch search;
+  search.own = {root, model.source_dir, model.build_dir};
+  if (const auto prefix = interpreter.find("python prefix"); prefix != interpreter.end()) {
+    search.others.emplace_back(prefix->second);
+  }
+  for (const Target& target : model.targets) {
+    if (target.type != "SHARED_LIBRARY") continue;
+    search.artifacts.insert(search.artifacts.end(), target.artifacts.begin(),
+                            target.artifacts.end());
+  }
+  return search;
 }
 
 // How the C++ of the first extension that has any is compiled.
@@ -309,8 +326,14 @@ Status ProjectUpdate::run_build(BuildFolder& folder, const ProjectDescription& p
   REHOOK_TRY(build_until_stable(folder, project, model, targets, before, events, next));
 
   for (const ExtensionTarget& target : targets) {
-    next.modules.push_back(
-        {target.module, target.target_name, target.artifact, target.defined_in, {}, {}, false});
+    next.modules.push_back({target.module,
+                            target.target_name,
+                            target.artifact,
+                            target.defined_in,
+                            {},
+                            {},
+                            false,
+                            {}});
   }
   for (const InstalledFile& file : model.installed_files) {
     const std::string module = python_module_of(file, model, project.naming.install_dir);
@@ -329,6 +352,8 @@ Status ProjectUpdate::publish(BuildFolder& folder, const CodeModel& model,
                               const ProjectDescription& project, const BuildEvents& events,
                               ProjectState& next) {
   const TraceStep step("publish", "project", root_.native());
+  ProjectLibraries libraries(*context_.fs, *context_.store,
+                             library_search(model, root_, context_.interpreter));
   for (BuiltModule& module : next.modules) {
     auto artifact = context_.store->publish(module.output);
     if (!artifact && (artifact.error().code == ErrorCode::corrupt ||
@@ -340,7 +365,7 @@ Status ProjectUpdate::publish(BuildFolder& folder, const CodeModel& model,
     }
     if (!artifact) return std::move(artifact).error();
     module.artifact = *artifact;
-    REHOOK_ASSIGN_OR_RETURN(const std::string bytes, context_.fs->read(artifact_path(module)));
+    REHOOK_ASSIGN_OR_RETURN(std::string bytes, context_.fs->read(artifact_path(module)));
     REHOOK_ASSIGN_OR_RETURN(module.code, loadable_digest(bytes));
     if (auto image = ElfImage::parse(bytes)) {
       // DEBUG_POSTFIX and the like change the file's name, not the module's.
@@ -352,7 +377,9 @@ Status ProjectUpdate::publish(BuildFolder& folder, const CodeModel& model,
     }
     if (!context_.fs->lookup(artifact_path(module).c_str(), module.stat)) module.stat = {};
     module.uses_pybind11 = bytes.find("__pybind11_internals_v") != std::string::npos;
+    REHOOK_TRY(libraries.add(module, std::move(bytes)));
   }
+  REHOOK_TRY(libraries.finish(next.modules));
   // The compilers are known only now.
   for (const auto& [name, text] : values(next.compilers)) {
     next.inputs.push_back(

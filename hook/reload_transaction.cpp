@@ -40,7 +40,7 @@ bool is_shared_constant(PyObject* value) {
 // the new build of an extension that needs it would silently get the old one, since the loader
 // goes by SONAME.
 std::string replaced_library(const std::string& maps, const Path& loaded_extension,
-                             const std::vector<Path>& folders) {
+                             const LibraryRequest& copied, const std::vector<Path>& folders) {
   constexpr std::string_view k_gone = " (deleted)\n";
   for (std::size_t at = maps.find(k_gone); at != std::string::npos;
        at = maps.find(k_gone, at + 1)) {
@@ -50,6 +50,11 @@ std::string replaced_library(const std::string& maps, const Path& loaded_extensi
     const std::string file = maps.substr(path, at - path);
     const bool is_library = file.find(".so", file.rfind('/') + 1) != std::string::npos;
     if (!is_library || file == loaded_extension.native()) continue;
+    const bool has_copy = std::any_of(copied.libraries.begin(), copied.libraries.end(),
+                                      [&](const StoredLibrary& library) {
+                                        return library.is_private && library.origin == file;
+                                      });
+    if (has_copy) continue;  // its new build is loaded under a name of its own
     for (const Path& folder : folders) {
       if (!folder.empty() && file.starts_with(folder.native() + "/")) return file;
     }
@@ -68,10 +73,12 @@ Ref pybind11_module_cache() {
 }
 
 ReloadTransaction::ReloadTransaction(FileSystem& fs, TypeRegistries& registries,
-                                     ShadowFolder& shadows, PyObject* loader_type)
+                                     ShadowFolder& shadows, ProcessLibraries libraries,
+                                     PyObject* loader_type)
     : fs_(&fs),
       registries_(&registries),
       shadows_(&shadows),
+      libraries_(std::move(libraries)),
       loader_type_(Ref::borrow(loader_type)) {
   seams_.judge = [](PyObject* /*before*/, PyObject* /*after*/) {
     return Verdict{Verdict::Kind::replace, "its layout is not known"};
@@ -92,10 +99,8 @@ Status ReloadTransaction::python_failure(const std::string& what) {
 
 Status ReloadTransaction::stage_one(Item& item) {
   const LoadedExtension& extension = *item.plan.extension;
-  auto shadow = shadows_->make(item.plan.artifact, item.plan.digest, extension.name,
-                               item.plan.next_number);
-  if (!shadow) return std::move(shadow).error();
-  item.shadow = std::move(*shadow);
+  REHOOK_TRY(check_replaced_libraries(item));
+  REHOOK_TRY(make_copies(item));
   REHOOK_ASSIGN_OR_RETURN(const std::string bytes, fs_->read(item.shadow));
   REHOOK_ASSIGN_OR_RETURN(const ElfImage image, ElfImage::parse(bytes));
   REHOOK_TRY(check_init_symbol(image, extension.name));
@@ -123,16 +128,6 @@ Status ReloadTransaction::stage_one(Item& item) {
                      ") is not mapped where it was loaded from",
                  "restart the interpreter to run the new build"};
   }
-  if (auto maps = fs_->read("/proc/self/maps")) {
-    const std::string library = replaced_library(*maps, extension.current.file,
-                                                 {item.plan.build_dir, extension.project});
-    if (!library.empty()) {
-      return Error{ErrorCode::unsupported,
-                   extension.name + " comes with the shared library " + library +
-                       ", which was built anew while its old build is in use",
-                   "restart the interpreter: shared libraries are not reloaded"};
-    }
-  }
   REHOOK_TRY(load_library(item.shadow));  // undefined symbols show here
   const auto fresh = find_loaded_library(item.shadow);
   if (!fresh) {
@@ -140,6 +135,47 @@ Status ReloadTransaction::stage_one(Item& item) {
                  item.shadow.string() + " was loaded but is not mapped"};
   }
   item.new_range = *fresh;
+  return ok_status();
+}
+
+Status ReloadTransaction::check_replaced_libraries(const Item& item) {
+  const LoadedExtension& extension = *item.plan.extension;
+  const auto maps = fs_->read("/proc/self/maps");
+  if (!maps) return ok_status();
+  const std::string library =
+      replaced_library(*maps, extension.current.file, item.plan.libraries,
+                       {item.plan.build_dir, extension.project});
+  if (library.empty()) return ok_status();
+  return Error{ErrorCode::unsupported,
+               extension.name + " comes with the shared library " + library +
+                   ", which was built anew while its old build is in use",
+               "restart the interpreter: only libraries that extensions are linked with, and "
+               "that do not need each other in a ring, are reloaded"};
+}
+
+// The shadow copies of the extension and its libraries; the libraries are loaded.
+Status ReloadTransaction::make_copies(Item& item) {
+  const LoadedExtension& extension = *item.plan.extension;
+  LibraryRequest& request = item.plan.libraries;
+  request.generation = item.plan.next_number;
+  const auto running = find_loaded_library(extension.current.file);
+  const std::string init = "PyInit_" + extension.name.substr(extension.name.rfind('.') + 1);
+  if (running && is_loaded_globally(*running, init)) {
+    if (!request.libraries.empty()) {
+      return Error{ErrorCode::unsupported,
+                   extension.name +
+                       " was loaded with RTLD_GLOBAL, so the new build would use "
+                       "the libraries of the old one",
+                   "import it after rehook.install(), or without sys.setdlopenflags(), and "
+                   "restart the interpreter"};
+    }
+    request.own_symbols_first = true;
+  }
+  request.fresh_only = item.plan.uses_pybind11 && has_types_in_libraries(*fs_, request);
+  REHOOK_ASSIGN_OR_RETURN(PreparedLibraries prepared,
+                          load_project_libraries(*shadows_, request, libraries_));
+  item.shadow = std::move(prepared.module_file);
+  item.libraries = std::move(prepared.instances);
   return ok_status();
 }
 
@@ -179,7 +215,16 @@ Status ReloadTransaction::retire() {
   std::vector<LoadedLibrary> libraries;
   std::string suffix = "@rehook";
   for (const Item& item : items_) {
-    if (item.old_uses_pybind11) libraries.push_back(item.old_range);
+    if (item.old_uses_pybind11) {
+      libraries.push_back(item.old_range);
+      const auto left = libraries_left(item.plan.extension->current.libraries, item.libraries);
+      for (const LoadedLibrary& one : left) {
+        const bool known =
+            std::any_of(libraries.begin(), libraries.end(),
+                        [&](const LoadedLibrary& other) { return other.begin == one.begin; });
+        if (!known) libraries.push_back(one);
+      }
+    }
     // Unique per retired generation, whatever else is reloaded with it.
     suffix +=
         "." + std::to_string(item.plan.next_number) + "." + item.plan.digest.hex().substr(0, 6);
@@ -454,6 +499,9 @@ void ReloadTransaction::commit() {
     extension.current.file = item.shadow;
     extension.current.artifact = item.plan.digest;
     extension.current.code = item.plan.code;
+    extension.current.libraries = std::move(item.libraries);
+    extension.current.groups = std::move(item.plan.groups);
+    extension.current.static_tls = item.plan.static_tls;
     extension.names = std::move(item.names);
     extension.names_known = true;
   }
@@ -506,7 +554,16 @@ void ReloadTransaction::rollback() {
   }
   PyErr_Clear();
   std::vector<LoadedLibrary> fresh;
-  for (const Item& item : items_) fresh.push_back(item.new_range);
+  for (const Item& item : items_) {
+    fresh.push_back(item.new_range);
+    const auto old_libraries = item.plan.extension->current.libraries;
+    for (const LoadedLibrary& one : libraries_left(item.libraries, old_libraries)) {
+      const bool known =
+          std::any_of(fresh.begin(), fresh.end(),
+                      [&](const LoadedLibrary& other) { return other.begin == one.begin; });
+      if (!known) fresh.push_back(one);
+    }
+  }
   const std::vector<RehookRange> ranges = ranges_of(fresh);
   for (auto retired = retired_.rbegin(); retired != retired_.rend(); ++retired) {
     std::array<char, 1024> text{};

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "hook/generation.hpp"
+#include "hook/generation_loader.hpp"
 #include "hook/interpreter.hpp"
 #include "hook/patch/exception_classes.hpp"
 #include "hook/patch/patch.hpp"
@@ -25,6 +26,9 @@ struct Reloadable {
   CompileGroup flags;  // of the project, for the bridge
   Path compiler;
   unsigned next_number = 1;
+  LibraryRequest libraries = {};  // with what it is loaded
+  std::set<Digest> groups = {};   // see groups_of()
+  std::uint64_t static_tls = 0;   // see BuiltModule
 };
 
 // One reload, all or nothing, of compiled modules and the Python modules around them.
@@ -42,7 +46,7 @@ struct Reloadable {
 class ReloadTransaction final {
  public:
   ReloadTransaction(FileSystem& fs, TypeRegistries& registries, ShadowFolder& shadows,
-                    PyObject* loader_type);
+                    ProcessLibraries libraries, PyObject* loader_type);
   ~ReloadTransaction();
   ReloadTransaction(const ReloadTransaction&) = delete;
   ReloadTransaction& operator=(const ReloadTransaction&) = delete;
@@ -61,6 +65,8 @@ class ReloadTransaction final {
   void commit();
 
   [[nodiscard]] SavedError take_cause() { return std::move(cause_); }
+  // What the process's extensions run after commit().
+  [[nodiscard]] ProcessLibraries take_libraries() { return std::move(libraries_); }
   [[nodiscard]] bool empty() const { return items_.empty(); }
   // What could not be carried over, for the report: (what, why).
   [[nodiscard]] const std::vector<LeftBehind>& left_behind() const { return left_; }
@@ -73,6 +79,7 @@ class ReloadTransaction final {
     Path shadow;
     std::string bytes_id;  // pybind11 internals id found in the new build, or empty
     LoadedLibrary old_range, new_range;
+    std::vector<LibraryInstance> libraries;  // private copies that the new build runs
     bool old_uses_pybind11 = false;
     Ref fresh;        // the module object the new generation initialised
     Ref cache_entry;  // pybind11's own cache of finished modules, before
@@ -88,6 +95,8 @@ class ReloadTransaction final {
   };
 
   Status stage_one(Item& item);
+  Status check_replaced_libraries(const Item& item);
+  Status make_copies(Item& item);
   Status retire();
   Status load_one(Item& item);
   void swap_one(Item& item);
@@ -102,6 +111,7 @@ class ReloadTransaction final {
   FileSystem* fs_;
   TypeRegistries* registries_;
   ShadowFolder* shadows_;
+  ProcessLibraries libraries_;
   Ref loader_type_;
   std::vector<Item> items_;
   std::vector<Retired> retired_;

@@ -40,7 +40,10 @@ Session::Inside::~Inside() {
 }
 
 Session::Session(SessionOptions options)
-    : options_(std::move(options)), fs_(&posix_file_system()) {}
+    : options_(std::move(options)),
+      fs_(&posix_file_system()),
+      private_libraries_(*fs_, &is_library_name_taken),
+      libraries_{&private_libraries_, {}, {}} {}
 
 Session::~Session() {
   close();
@@ -420,6 +423,7 @@ Result<Ref> Session::create_module(PyObject* spec) {
   if (known != extensions_.end() && known->second.current.file.native() == origin) {
     return known->second.module;
   }
+  REHOOK_TRY(prepare_first_load(spec, name, origin));
   Ref module = create_extension(spec);
   if (module) return module;
   SavedError raised = SavedError::take();
@@ -462,6 +466,7 @@ bool Session::exec_module(PyObject* module) {
         if (built.module != name) continue;
         extension.current.artifact = built.artifact;
         extension.current.code = built.code;
+        remember_libraries(extension, built);
       }
     }
   }

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "hook/generation.hpp"
+#include "hook/generation_budget.hpp"
+#include "hook/generation_loader.hpp"
 #include "hook/project_registry.hpp"
 #include "hook/reload_transaction.hpp"
 #include "hook/stale_registry.hpp"
@@ -91,6 +93,8 @@ class Session final {
   [[nodiscard]] const std::map<std::string, LoadedExtension>& extensions() const {
     return extensions_;
   }
+  // What the loaded builds take of what the process has, see generation_budget.hpp.
+  [[nodiscard]] std::vector<Budget> budgets() { return measure_budgets(*fs_, extensions_); }
   [[nodiscard]] const StaleRegistry& stale() const { return stale_; }
   [[nodiscard]] const Counters& counters() const { return counters_; }
   [[nodiscard]] std::vector<ReportedFailure> failures();
@@ -170,6 +174,12 @@ class Session final {
                                         const Wanted& wanted, Retry retry, Plan& plan);
   Error note_failure(const Plan& plan, Error error);
   void forget_failure_of(const std::string& module);
+  Status prepare_first_load(PyObject* spec, const std::string& name, const std::string& origin);
+  void remember_libraries(LoadedExtension& extension, const BuiltModule& built);
+  void commit_libraries(ProcessLibraries libraries);
+  Status check_room();
+  void warn_of_static_tls(const std::string& module, std::uint64_t size);
+  void warn_of_budgets(const std::vector<Budget>& budgets);
 
   SessionOptions options_;
   FileSystem* fs_;
@@ -177,6 +187,9 @@ class Session final {
   std::unique_ptr<ProjectRegistry> projects_;
   std::unique_ptr<TypeRegistries> registries_;
   std::shared_ptr<ShadowFolder> shadows_;
+  PrivateLibraries private_libraries_;
+  ProcessLibraries libraries_;
+  std::map<std::string, std::vector<LibraryInstance>> first_libraries_;  // of modules in import
   int shadows_pid_ = 0;
   Ref extension_loader_, package_loader_;
   std::map<std::string, LoadedExtension> extensions_;
@@ -191,6 +204,7 @@ class Session final {
   std::map<std::string, Pending>
       pending_;  // importlib.reload(package): between find_spec and exec_module
   std::vector<ReportedFailure> reload_failures_;
+  std::set<std::string> budgets_warned_of_;
   StaleRegistry stale_;
   Counters counters_;
   SavedError cause_;

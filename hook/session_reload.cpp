@@ -5,6 +5,7 @@
 
 #include "hook/extension_loader.hpp"
 #include "hook/extension_needs.hpp"
+#include "hook/project_libraries.hpp"
 #include "hook/session.hpp"
 #include "hook/timestamp.hpp"
 #include "shadow_store/base/trace.hpp"
@@ -104,6 +105,9 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
     item.extension = extension;
     item.artifact = project.update->artifact_path(built);
     item.digest = built.artifact;
+    item.libraries = library_request(*store_, *products, built);
+    item.groups = groups_of(built);
+    item.static_tls = built.static_tls;
     item.build_dir = products->build_dir;
     item.code = built.code;
     item.uses_pybind11 = built.uses_pybind11;
@@ -134,8 +138,14 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
     if (plan.modules[i].extension->project != project.root) continue;
     std::erase_if(same, [&](const auto& other) {
       const auto& [built, extension] = other;
-      const std::string why =
+      std::string why =
           needs.why(project.update->artifact_path(*built), extension->module.get(), name);
+      const std::set<Digest> groups = groups_of(*built);
+      const bool shares = extension->current.code != built->code &&
+                          std::any_of(groups.begin(), groups.end(), [&](const Digest& group) {
+                            return plan.modules[i].groups.contains(group);
+                          });
+      if (why.empty() && shares) why = "it shares C++ variables with " + name;
       if (!why.empty()) add(*built, extension, why);
       return !why.empty();
     });
@@ -191,9 +201,10 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
 }
 
 Result<std::shared_ptr<ReloadTransaction>> Session::start(Plan& plan) {
+  if (!plan.modules.empty()) REHOOK_TRY(check_room());
   REHOOK_ASSIGN_OR_RETURN(const std::shared_ptr<ShadowFolder> folder, shadows());
-  auto transaction =
-      std::make_shared<ReloadTransaction>(*fs_, *registries_, *folder, extension_loader_.get());
+  auto transaction = std::make_shared<ReloadTransaction>(*fs_, *registries_, *folder,
+                                                         libraries_, extension_loader_.get());
   const auto cancel = [this] {
     const GilAcquire gil;
     if (PyErr_CheckSignals() == 0) return false;
@@ -216,6 +227,7 @@ Result<std::shared_ptr<ReloadTransaction>> Session::start(Plan& plan) {
 
 void Session::finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary& summary) {
   transaction.commit();
+  commit_libraries(transaction.take_libraries());
   for (std::size_t i = 0; i < plan.modules.size(); ++i) {
     LoadedExtension& extension = *plan.modules[i].extension;
     extension.current.loaded_at = utc_now();

@@ -42,6 +42,8 @@ class ElfParser final {
     REHOOK_TRY(read_dynamic());
     REHOOK_TRY(read_strings());
     REHOOK_TRY(read_symbols());
+    REHOOK_TRY(read_needed_versions());
+    REHOOK_TRY(read_defined_versions());
     return std::move(image_);
   }
 
@@ -110,11 +112,16 @@ class ElfParser final {
                                                                    "the program header table"));
       if (segment.p_type != PT_LOAD && segment.p_type != PT_DYNAMIC &&
           segment.p_type != PT_NOTE) {
+        if (segment.p_type == PT_TLS) image_.tls_size_ = segment.p_memsz;
         continue;
       }
       REHOOK_ASSIGN_OR_RETURN(const std::string_view content,
                               range(segment.p_offset, segment.p_filesz, "a segment"));
-      if (segment.p_type == PT_LOAD) loads_.push_back(segment);
+      if (segment.p_type == PT_LOAD) {
+        loads_.push_back(segment);
+        image_.segments_.push_back({segment.p_vaddr, segment.p_memsz, segment.p_offset,
+                                    segment.p_filesz, (segment.p_flags & PF_W) != 0});
+      }
       if (segment.p_type == PT_NOTE) read_notes(content, segment.p_align);
       if (segment.p_type == PT_DYNAMIC) {
         dynamic_content_ = content;
@@ -163,18 +170,27 @@ class ElfParser final {
 
   Status read_dynamic() {
     std::string_view rest = dynamic_content_;
+    bool ended = false;
     while (rest.size() >= sizeof(Elf64_Dyn)) {
       Elf64_Dyn entry;
       std::memcpy(&entry, rest.data(), sizeof entry);
+      const std::size_t offset = image_.file_offset(rest);
       rest.remove_prefix(sizeof entry);
-      if (entry.d_tag == DT_NULL) return ok_status();
+      ended = ended || entry.d_tag == DT_NULL;
+      if (ended && entry.d_tag != DT_NULL) break;  // not the section's any more
+      image_.entries_.push_back({entry.d_tag, entry.d_un.d_val, offset});
+      if (ended) continue;
       if (entry.d_tag == DT_NEEDED) {
         needed_offsets_.push_back(entry.d_un.d_val);
       } else {
         dynamic_[entry.d_tag] = entry.d_un.d_val;
       }
     }
-    return corrupt("the dynamic section has no end");
+    if (!ended) return corrupt("the dynamic section has no end");
+    const std::uint64_t flags = dynamic(DT_FLAGS).value_or(0);
+    image_.wants_static_tls_ = (flags & DF_STATIC_TLS) != 0;
+    image_.has_gnu_hash_ = dynamic(DT_GNU_HASH).has_value();
+    return ok_status();
   }
 
   Status read_strings() {
@@ -184,6 +200,7 @@ class ElfParser final {
     REHOOK_ASSIGN_OR_RETURN(const std::uint64_t offset,
                             offset_of(*address, *size, "the dynamic string table"));
     image_.strings_ = image_.bytes_.substr(offset, *size);
+    image_.strings_address_ = *address;
     for (const std::uint64_t needed : needed_offsets_) {
       REHOOK_ASSIGN_OR_RETURN(const std::string_view name, string_at(needed));
       image_.needed_.push_back(name);
@@ -191,6 +208,63 @@ class ElfParser final {
     REHOOK_ASSIGN_OR_RETURN(image_.soname_, string_of(DT_SONAME));
     REHOOK_ASSIGN_OR_RETURN(image_.runpath_,
                             string_of(dynamic(DT_RUNPATH) ? DT_RUNPATH : DT_RPATH));
+    image_.library_names_ = image_.needed_;
+    if (dynamic(DT_SONAME)) image_.library_names_.push_back(image_.soname_);
+    for (const std::int64_t tag : {std::int64_t{DT_RUNPATH}, std::int64_t{DT_RPATH},
+                                   std::int64_t{DT_FILTER}, std::int64_t{DT_AUXILIARY}}) {
+      if (!dynamic(tag)) continue;
+      REHOOK_ASSIGN_OR_RETURN(const std::string_view text, string_of(tag));
+      image_.other_names_.push_back(text);
+    }
+    return ok_status();
+  }
+
+  // Symbol versions that other libraries must have: a list of files, for each a list of names.
+  Status read_needed_versions() {
+    constexpr const char* k_what = "the table of needed versions";
+    const auto address = dynamic(DT_VERNEED);
+    if (!address) return ok_status();
+    REHOOK_ASSIGN_OR_RETURN(std::uint64_t at,
+                            offset_of(*address, sizeof(Elf64_Verneed), k_what));
+    for (std::uint64_t left = dynamic(DT_VERNEEDNUM).value_or(0); left > 0; --left) {
+      REHOOK_ASSIGN_OR_RETURN(const auto file, load<Elf64_Verneed>(at, k_what));
+      REHOOK_ASSIGN_OR_RETURN(const std::string_view name, string_at(file.vn_file));
+      image_.library_names_.push_back(name);
+      std::uint64_t entry = at + file.vn_aux;
+      for (unsigned i = 0; i < file.vn_cnt; ++i) {
+        REHOOK_ASSIGN_OR_RETURN(const auto version, load<Elf64_Vernaux>(entry, k_what));
+        REHOOK_ASSIGN_OR_RETURN(const std::string_view text, string_at(version.vna_name));
+        image_.other_names_.push_back(text);
+        if (version.vna_next == 0) break;
+        entry += version.vna_next;
+      }
+      if (file.vn_next == 0) break;
+      at += file.vn_next;
+    }
+    return ok_status();
+  }
+
+  // Symbol versions that the library has; the base one is the library's own name.
+  Status read_defined_versions() {
+    constexpr const char* k_what = "the table of defined versions";
+    const auto address = dynamic(DT_VERDEF);
+    if (!address) return ok_status();
+    REHOOK_ASSIGN_OR_RETURN(std::uint64_t at,
+                            offset_of(*address, sizeof(Elf64_Verdef), k_what));
+    for (std::uint64_t left = dynamic(DT_VERDEFNUM).value_or(0); left > 0; --left) {
+      REHOOK_ASSIGN_OR_RETURN(const auto version, load<Elf64_Verdef>(at, k_what));
+      const bool is_base = (version.vd_flags & VER_FLG_BASE) != 0;
+      std::uint64_t entry = at + version.vd_aux;
+      for (unsigned i = 0; i < version.vd_cnt; ++i) {
+        REHOOK_ASSIGN_OR_RETURN(const auto part, load<Elf64_Verdaux>(entry, k_what));
+        REHOOK_ASSIGN_OR_RETURN(const std::string_view text, string_at(part.vda_name));
+        (is_base ? image_.library_names_ : image_.other_names_).push_back(text);
+        if (part.vda_next == 0) break;
+        entry += part.vda_next;
+      }
+      if (version.vd_next == 0) break;
+      at += version.vd_next;
+    }
     return ok_status();
   }
 

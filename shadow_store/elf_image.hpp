@@ -24,6 +24,19 @@ class ElfImage final {
   // output).
   static Result<ElfImage> parse(std::string_view bytes);
 
+  // One entry of the dynamic section, and where it is in the file.
+  struct DynamicEntry {
+    std::int64_t tag = 0;
+    std::uint64_t value = 0;
+    std::size_t offset = 0;
+  };
+  // A part of the file that the loader maps.
+  struct Segment {
+    std::uint64_t address = 0, memory_size = 0;
+    std::size_t offset = 0, file_size = 0;
+    bool writable = false;
+  };
+
   struct DynamicSymbol {
     std::string_view name;
     std::size_t info_offset = 0;  // file offset of st_info, for the editor
@@ -45,6 +58,24 @@ class ElfImage final {
   [[nodiscard]] std::string_view build_id() const {
     return build_id_;
   }  // raw bytes, may be empty
+  // In the file's order, DT_NEEDED ones too, up to the first DT_NULL; then the DT_NULL ones.
+  [[nodiscard]] const std::vector<DynamicEntry>& dynamic_entries() const { return entries_; }
+  [[nodiscard]] const std::vector<Segment>& segments() const { return segments_; }
+  // Every mention of a library: needed, soname, and the files and the name that symbol versions
+  // are of. What else the string table is used for, but for symbols: paths, names of versions.
+  [[nodiscard]] const std::vector<std::string_view>& library_names() const {
+    return library_names_;
+  }
+  [[nodiscard]] const std::vector<std::string_view>& other_names() const {
+    return other_names_;
+  }
+  // Bytes of thread-local storage that each thread has; and whether the library wants them in
+  // the block that is laid out when the process starts (DF_STATIC_TLS), of which little is
+  // left.
+  [[nodiscard]] std::uint64_t tls_size() const { return tls_size_; }
+  [[nodiscard]] bool wants_static_tls() const { return wants_static_tls_; }
+  [[nodiscard]] bool has_gnu_hash() const { return has_gnu_hash_; }
+  [[nodiscard]] std::uint64_t string_table_address() const { return strings_address_; }
   // The dynamic symbols. With only DT_GNU_HASH, a library that defines none counts none.
   [[nodiscard]] const std::vector<DynamicSymbol>& symbols() const { return symbols_; }
   [[nodiscard]] bool defines(std::string_view symbol) const;
@@ -63,6 +94,11 @@ class ElfImage final {
   std::vector<std::string_view> needed_;
   std::string_view soname_, runpath_, build_id_;
   std::vector<DynamicSymbol> symbols_;
+  std::vector<DynamicEntry> entries_;
+  std::vector<Segment> segments_;
+  std::vector<std::string_view> library_names_, other_names_;
+  std::uint64_t tls_size_ = 0, strings_address_ = 0;
+  bool wants_static_tls_ = false, has_gnu_hash_ = false;
 };
 
 }  // namespace rehook

@@ -8,7 +8,6 @@
 
 #include "shadow_store/base/platform.hpp"
 #include "shadow_store/base/trace.hpp"
-#include "shadow_store/elf_editor.hpp"
 #include "shadow_store/file_name.hpp"
 
 namespace rehook {
@@ -71,7 +70,8 @@ Result<std::shared_ptr<ShadowFolder>> ShadowFolder::open(FileSystem& fs,
 }
 
 Result<Path> ShadowFolder::make(const Path& artifact, const Digest& digest,
-                                const std::string& module, unsigned generation) {
+                                const std::string& module, unsigned generation,
+                                const CopyEdits& edits) {
   if (::getpid() != process_) {
     return Error{ErrorCode::busy,
                  path_.native() + " belongs to process " + std::to_string(process_) +
@@ -88,7 +88,7 @@ Result<Path> ShadowFolder::make(const Path& artifact, const Digest& digest,
                    artifact.native() + " does not have the content it was stored with",
                    "build it again"};
     }
-    REHOOK_TRY(isolate_unique_symbols(*fs_, path));
+    REHOOK_TRY(apply_edits(*fs_, path, edits));
     return fs_->set_mode(path, k_loadable_mode);
   };
   Status filled = fill();

@@ -6,6 +6,7 @@
 
 #include "shadow_store/artifact_store.hpp"
 #include "shadow_store/base/file_lock.hpp"
+#include "shadow_store/copy_edits.hpp"
 
 namespace rehook {
 
@@ -20,12 +21,12 @@ class ShadowFolder final {
 
   // Makes the uniquely named file that is really dlopen'ed: a copy of the artifact, checked
   // against `digest`, the one it was published under, and as an ELF image, and edited (see
-  // elf_editor.hpp) before anyone maps it; then 0500. corrupt: the artifact is not what was
+  // copy_edits.hpp) before anyone maps it; then 0500. corrupt: the artifact is not what was
   // published. busy: this folder belongs to another process, of which this one is a fork.
   // `module` and `generation` only make the name readable:
   // "pkg._core.g3.<digest8>.<counter>.<file name>".
   Result<Path> make(const Path& artifact, const Digest& digest, const std::string& module,
-                    unsigned generation);
+                    unsigned generation, const CopyEdits& edits = {});
 
   [[nodiscard]] const Path& path() const { return path_; }
 

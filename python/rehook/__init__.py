@@ -17,7 +17,7 @@ import sys
 
 # The function errors() below hides this submodule as an attribute; importing from it still works.
 from rehook.errors import BuildError, ConfigError, Diagnostic, RehookError, ReloadError, StoreError
-from rehook.report import Explanation, Failure, ReloadReport, Status
+from rehook.report import Explanation, Failure, Generations, ReloadReport, Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -210,12 +210,13 @@ def retry() -> ReloadReport:
     return ReloadReport(_current().retry())
 
 
-def generations() -> list[dict[str, Any]]:
-    """Give the builds that were loaded in this process, the oldest first, as plain dicts.
+def generations() -> Generations:
+    """Give the builds that were loaded in this process, the oldest of each module first.
 
     Raises `ConfigError` when the hook is not installed.
     """
-    return _current().generations()
+    session = _current()
+    return Generations(session.generations(), session.budgets())
 
 
 def __getattr__(name: str) -> str:

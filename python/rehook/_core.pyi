@@ -55,6 +55,9 @@ class Session:
     def generations(self) -> list[dict[str, Any]]:
         """List the loaded builds, the oldest first."""
 
+    def budgets(self) -> dict[str, dict[str, int | None]]:
+        """Tell what all loaded builds take of each limited thing: used, limit."""
+
     def build(self, targets: list[str], force: bool) -> list[dict[str, Any]]:
         """Build modules or projects; dicts with project, result, modules, reason, seconds."""
 

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
     _Dict = dict[str, Any]
     _Defaults = tuple[tuple[str, object], ...]
+    _List = list[dict[str, Any]]
 else:
     _Dict = dict
+    _List = list
 
-__all__ = ["Explanation", "Failure", "ReloadReport", "Status"]
+__all__ = ["Explanation", "Failure", "Generations", "ReloadReport", "Status"]
 
 
 class _Record(_Dict):
@@ -42,6 +44,37 @@ class _Record(_Dict):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {dict(self)}>"
+
+
+class Generations(_List):
+    """The builds that this process loaded: a list of dicts. `str()` of it is meant for people.
+
+    Each has module, generation (1 for the first), current (else it is retired), file, artifact,
+    loaded_at, mapped (bytes), mappings, and libraries (private copies that it runs: dicts with
+    name, file). A library that several builds run is counted in the first. `totals` holds what
+    is limited, by name: dicts with used and limit, None for none.
+    """
+
+    __slots__ = ("totals",)
+
+    def __init__(self, builds: list[dict[str, Any]], totals: Mapping[str, Any]) -> None:
+        super().__init__(builds)
+        self.totals = dict(totals)
+
+    def __str__(self) -> str:
+        lines = []
+        for one in self:
+            state = "current" if one.get("current") else "retired"
+            libraries = ", ".join(library["name"] for library in one.get("libraries", ()))
+            lines.append(
+                f"{one['module']}  generation {one['generation']}  {state}  "
+                f"{one.get('mapped', 0) / 1024:.0f} KiB"
+                + (f"  with {libraries}" if libraries else "")
+            )
+        for name, total in self.totals.items():
+            limit = "no limit" if total["limit"] is None else f"of {total['limit']}"
+            lines.append(f"{name}: {total['used']} {limit}")
+        return "\n".join(lines)
 
 
 class ReloadReport(_Record):

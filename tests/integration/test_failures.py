@@ -660,7 +660,7 @@ print(json.dumps([report, rehook.errors(), rehook.status().modules[0]["stale"], 
 
 
 def test_a_shared_library_of_the_project_changes(tmp_path):
-    """The loader would give the new extension the old library; refused, never silently stale."""
+    """It is reloaded with the extension: the loader would have given it the old library."""
     files = {
         "CMakeLists.txt": """
             cmake_minimum_required(VERSION 3.18...3.30)
@@ -695,11 +695,8 @@ def test_a_shared_library_of_the_project_changes(tmp_path):
         seen = [shared._core.value()]
         edit("deep.c", "return 1;", "return 2;")
         edit("core.c", "10 +", "20 +")
-        try:
-            rehook.reload()
-        except rehook.ReloadError as error:
-            seen.append("libdeep.so" in str(error) and "restart" in error.hint)
+        rehook.reload()
         print(json.dumps([*seen, shared._core.value()]))
         """
     ).json
-    assert result == [11, True, 11]
+    assert result == [11, 22]

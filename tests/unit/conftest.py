@@ -63,6 +63,9 @@ class Session:
     def generations(self):
         return self._answer("generations") or []
 
+    def budgets(self):
+        return self._answer("budgets") or {}
+
     def build(self, targets, force):
         return self._answer("build", targets, force) or []
 
