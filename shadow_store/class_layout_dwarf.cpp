@@ -60,6 +60,11 @@ bool refer(Dwarf_Die* die, unsigned attribute, Dwarf_Die& target) {
          dwarf_formref_die(&found, &target) != nullptr;
 }
 
+// With -fdebug-types-section a class is a mere reference to the unit that describes it.
+bool is_skeleton(Dwarf_Die* die) {
+  return dwarf_hasattr(die, DW_AT_signature) != 0;
+}
+
 bool is_flagged(Dwarf_Die* die, unsigned attribute) {
   Dwarf_Attribute found;
   bool value = false;
@@ -88,6 +93,13 @@ struct ElfCloser {
 struct DwarfCloser {
   void operator()(Dwarf* dwarf) const { dwarf_end(dwarf); }
 };
+
+// Until libdw has seen a type unit, references to it by signature lead nowhere.
+void see_all_units(Dwarf* dwarf) {
+  Dwarf_CU* cu = nullptr;
+  while (dwarf_get_units(dwarf, cu, &cu, nullptr, nullptr, nullptr, nullptr) == 0) {
+  }
+}
 
 // A file in memory: one that changes under us must not end the process (SIGBUS).
 struct OpenFile {
@@ -168,6 +180,8 @@ class LayoutReader {
   void add_unit(Dwarf_Die* unit, std::uint8_t kind, Dwarf_Die* split, CodeRanges& ranges);
   void index(Dwarf_Die* parent, const std::string& scope, Unit& unit, int depth);
   void index_class(Dwarf_Die* die, const std::string& scope, Unit& unit, int depth);
+  void index_known_class(Dwarf_Die* die, Id id, Unit& unit, int depth);
+  void index_late();
   void index_typedef(Dwarf_Die* die, const std::string& scope);
   Description describe(Dwarf_Die* die, int depth);
   void describe_part(Dwarf_Die* part, Description& out, int depth);
@@ -187,6 +201,7 @@ class LayoutReader {
   ClassLayoutSet set_;
   std::unordered_map<const void*, Id> ids_;  // address of a class's entry -> class
   std::unordered_map<Id, std::vector<Dwarf_Die>> definitions_;
+  std::vector<Dwarf_Die> late_;  // refer to a class that may not be indexed yet
   std::vector<const void*> describing_;
   std::string gap_;
   std::size_t budget_ = 0;
@@ -207,6 +222,7 @@ void LayoutReader::add(const std::string& path) {
 
 void LayoutReader::add_units(OpenFile& file, const std::string& name) {
   CodeRanges ranges;
+  see_all_units(file.dwarf.get());
   Dwarf_CU* cu = nullptr;
   bool any = false;
   for (;;) {
@@ -236,6 +252,7 @@ void LayoutReader::add_unit(Dwarf_Die* unit, std::uint8_t kind, Dwarf_Die* split
     if (split->addr == nullptr) return note("a split debug file (.dwo) is lost");
     content = split;
     Dwarf* const other = dwarf_cu_getdwarf(split->cu);
+    if (other != nullptr) see_all_units(other);
     Dwarf_CU* cu = nullptr;
     Dwarf_Die type_unit{};
     std::uint8_t type_kind = 0;
@@ -279,25 +296,55 @@ void LayoutReader::index(Dwarf_Die* parent, const std::string& scope, Unit& unit
 
 void LayoutReader::index_class(Dwarf_Die* die, const std::string& scope, Unit& unit,
                                int depth) {
+  if (is_skeleton(die)) return late_.push_back(*die);
   const std::string name = text_of(dwarf_diename(die));
   if (name.empty()) return;  // a typedef may name it
-  Dwarf_Die declared;
   Id id = 0;
-  const auto known =
-      refer(die, DW_AT_specification, declared) ? ids_.find(declared.addr) : ids_.end();
-  // A nested class that is defined outside of its own: the declaration has the scope.
-  id = known != ids_.end() ? known->second : set_.id_of(scope + name);
+  if (Dwarf_Die declared; refer(die, DW_AT_specification, declared)) {
+    // A class that is defined outside of its scope: the declaration has it.
+    const auto known = ids_.find(declared.addr);
+    if (known == ids_.end()) return late_.push_back(*die);
+    id = known->second;
+  } else {
+    id = set_.id_of(scope + name);
+  }
+  index_known_class(die, id, unit, depth);
+}
+
+void LayoutReader::index_known_class(Dwarf_Die* die, Id id, Unit& unit, int depth) {
   ids_.emplace(die->addr, id);
-  if (!is_flagged(die, DW_AT_declaration)) definitions_[id].push_back(*die);
+  if (!is_flagged(die, DW_AT_declaration) && !is_skeleton(die))
+    definitions_[id].push_back(*die);
   if (dwarf_tag(die) != DW_TAG_enumeration_type && dwarf_haschildren(die) > 0) {
     index(die, set_.name_of(id) + "::", unit, depth + 1);
   }
+}
+
+// What referred to entries further on.
+void LayoutReader::index_late() {
+  for (std::size_t i = 0; i < late_.size(); ++i) {
+    Dwarf_Die die = late_[i];
+    Dwarf_Die target;
+    if (!refer(&die, is_skeleton(&die) ? DW_AT_signature : DW_AT_specification, target)) {
+      note("the debug information refers to a class that is not there");
+      continue;
+    }
+    const auto known = ids_.find(target.addr);
+    Unit ignored;
+    if (known != ids_.end()) index_known_class(&die, known->second, ignored, 0);
+  }
+  late_.clear();
 }
 
 // typedef struct { … } Point;
 void LayoutReader::index_typedef(Dwarf_Die* die, const std::string& scope) {
   Dwarf_Die target;
   if (!refer(die, DW_AT_type, target) || !is_class_tag(dwarf_tag(&target))) return;
+  if (is_skeleton(&target)) {
+    Dwarf_Die whole;
+    if (!refer(&target, DW_AT_signature, whole)) return;
+    target = whole;
+  }
   if (dwarf_diename(&target) != nullptr) return;
   const Id id = set_.id_of(scope + text_of(dwarf_diename(die)));
   if (ids_.emplace(target.addr, id).second) definitions_[id].push_back(target);
@@ -464,6 +511,9 @@ std::string LayoutReader::class_name(Dwarf_Die* type, Description& out, int dept
     out.reaches.push_back(known->second);
     return set_.name_of(known->second);
   }
+  if (Dwarf_Die whole; is_skeleton(type) && refer(type, DW_AT_signature, whole)) {
+    return is_skeleton(&whole) ? "?" : class_name(&whole, out, depth + 1);
+  }
   // Without a name, or local to a function: its text stands for it.
   if (std::find(describing_.begin(), describing_.end(), type->addr) != describing_.end()) {
     return "{itself}";
@@ -478,6 +528,7 @@ std::string LayoutReader::class_name(Dwarf_Die* type, Description& out, int dept
 }
 
 ClassLayouts LayoutReader::finish() {
+  index_late();
   std::vector<Id> waiting;
   for (const auto& [id, entries] : definitions_) {
     if (set_.is_listed(id)) waiting.push_back(id);

@@ -11,11 +11,15 @@
 namespace rehook {
 namespace {
 
+struct Entry {
+  RehookLayoutsRead read = nullptr;
+};
+
 // The one loaded library; it stays until the process ends.
 struct Plugin {
   std::mutex mutex;
   Path path;  // empty: beside the binary that holds this file
-  RehookLayoutsRead read = nullptr;
+  Entry entry;
 };
 
 Plugin& plugin() {
@@ -33,9 +37,9 @@ Result<Path> default_path() {
   return std::filesystem::absolute(info.dli_fname, ignored).parent_path() / "rehook_layouts.so";
 }
 
-Result<RehookLayoutsRead> load() {
+Result<Entry> load() {
   const std::lock_guard lock(plugin().mutex);
-  if (plugin().read != nullptr) return plugin().read;
+  if (plugin().entry.read != nullptr) return plugin().entry;
   Path path = plugin().path;
   if (path.empty()) {
     REHOOK_ASSIGN_OR_RETURN(path, default_path());
@@ -48,8 +52,8 @@ Result<RehookLayoutsRead> load() {
                  std::string("cannot load libdw: ") + (reason == nullptr ? "" : reason),
                  "install libdw (apt-get install libdw1, or dnf install elfutils-libs)"};
   }
-  plugin().read = reinterpret_cast<RehookLayoutsRead>(symbol);
-  return plugin().read;
+  plugin().entry.read = reinterpret_cast<RehookLayoutsRead>(symbol);
+  return plugin().entry;
 }
 
 void take(void* context, const char* bytes, std::size_t size) {
@@ -59,18 +63,18 @@ void take(void* context, const char* bytes, std::size_t size) {
 }  // namespace
 
 Result<ClassLayouts> read_class_layouts(const std::vector<Path>& files) {
-  REHOOK_ASSIGN_OR_RETURN(const RehookLayoutsRead read, load());
+  REHOOK_ASSIGN_OR_RETURN(const Entry entry, load());
   std::vector<const char*> names;
   for (const Path& file : files) names.push_back(file.c_str());
   std::string bytes;
-  read(names.data(), names.size(), &take, &bytes);
+  entry.read(names.data(), names.size(), &take, &bytes);
   return parse_class_layouts(bytes);
 }
 
 void set_class_layout_plugin(Path path) {
   const std::lock_guard lock(plugin().mutex);
   plugin().path = std::move(path);
-  plugin().read = nullptr;
+  plugin().entry = {};
 }
 
 }  // namespace rehook

@@ -20,7 +20,8 @@ bool is_user_name(std::string_view name) {
   for (const std::string_view space : {"std", "pybind11", "nanobind"}) {
     if (is_in(name, space)) return false;
   }
-  return !name.starts_with("_");
+  return !name.starts_with("_") &&
+         !name.starts_with("typedef");  // gcc: "typedef __va_list_tag …"
 }
 
 // "std::vector<…>" itself, not what is inside it: people bind these to Python classes.
