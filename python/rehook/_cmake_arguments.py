@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import sysconfig
 
-__all__ = ["install_dir", "stable_abi", "value_of", "without_generator"]
+__all__ = ["install_dir", "stable_abi", "value_of", "with_class_layouts", "without_generator"]
+
+_INCLUDES = "CMAKE_PROJECT_TOP_LEVEL_INCLUDES"
 
 
 def install_dir(setting: str) -> tuple[str, str]:
@@ -82,3 +86,16 @@ def value_of(arguments: list[str], name: str) -> str:
         if equals and key.partition(":")[0].strip() == name:
             value = text
     return value
+
+
+def with_class_layouts(arguments: list[str]) -> list[str]:
+    """Make a build keep what the layouts of its C++ classes are read from.
+
+    Debug information is added (see cmake/class_layouts.cmake), and `strip`, which pybind11 runs
+    on modules, does nothing unless the arguments name one. Includes that the arguments have stay.
+    """
+    ours = os.path.join(os.path.dirname(os.path.abspath(__file__)), "cmake", "class_layouts.cmake")
+    includes = ";".join(filter(None, [value_of(arguments, _INCLUDES), ours.replace("\\", "/")]))
+    no_strip = shutil.which("true")
+    kept = [f"-DCMAKE_STRIP:FILEPATH={no_strip}"] if no_strip else []
+    return [*kept, *arguments, f"-D{_INCLUDES}:STRING={includes}"]

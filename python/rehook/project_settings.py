@@ -113,6 +113,8 @@ class _Description:
         if tool and not _cmake_arguments.value_of(arguments, "CMAKE_MAKE_PROGRAM"):
             arguments.insert(1, define("CMAKE_MAKE_PROGRAM", tool, "FILEPATH"))
         build_dir = self.settings.text("build-dir")
+        if not build_dir:  # a folder of the user's own is configured as he does it
+            arguments = _cmake_arguments.with_class_layouts(arguments)
         packages = self._packages()
         return {
             "root": self.root,

@@ -70,6 +70,7 @@ list_missing() {
   has pkg-config || need pkg-config pkgconf-pkg-config
   pc libgit2 || need libgit2-dev libgit2-devel
   pc libxxhash || need libxxhash-dev xxhash-devel
+  pc libdw || need libdw-dev elfutils-devel
   pc nlohmann_json || need nlohmann-json3-dev json-devel
   if wants native; then pc gtest || need libgtest-dev gtest-devel; fi
   if wants lint; then has clang-tidy || need clang-tidy clang-tools-extra; fi
