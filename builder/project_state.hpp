@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "builder/binding_libraries.hpp"
 #include "builder/cmake_file_api.hpp"
 #include "builder/fingerprint.hpp"
 
@@ -14,13 +15,14 @@ namespace rehook {
 
 // One extension module as built.
 struct BuiltModule {
-  std::string module;      // "pkg._core"
-  std::string target;      // what the build tool is asked for
-  Path output;             // where the build leaves it
-  std::string defined_in;  // "CMakeLists.txt:12"
-  Digest artifact;         // its content in the store
-  Digest code;             // its loadable content, without debug information and build id
-  bool uses_pybind11 = false;
+  std::string module;          // "pkg._core"
+  std::string target;          // what the build tool is asked for
+  Path output;                 // where the build leaves it
+  std::string defined_in;      // "CMakeLists.txt:12"
+  Digest artifact;             // its content in the store
+  Digest code;                 // its loadable content, without debug information and build id
+  BindingLibraries libraries;  // whose types must retire before the next build is loaded
+  std::uint32_t flags = 0;     // which of ProjectState::compile_groups
   FileStat stat;  // of the artifact in the store, when its content was last checked
 };
 
@@ -51,12 +53,13 @@ struct ProjectState {
   // build was served from the store.
   std::map<std::string, Digest> built;
   std::map<std::string, Path> compilers;  // language -> compiler
-  CompileGroup bridge_flags;              // of the first module's C++ sources
+  // How the C++ sources of modules are compiled, each way once.
+  std::vector<CompileGroup> compile_groups;
   std::int64_t built_at_ns = 0;
   double build_seconds = 0;
 };
 
-inline constexpr std::uint32_t k_state_format = 2;
+inline constexpr std::uint32_t k_state_format = 3;
 
 [[nodiscard]] std::string serialize(const ProjectState& state);
 // corrupt: torn, flipped or of another format.

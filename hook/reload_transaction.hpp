@@ -20,8 +20,8 @@ struct Reloadable {
   Path build_dir;  // of the project
   Path artifact;   // in the store
   Digest digest, code;
-  bool uses_pybind11 = false;
-  CompileGroup flags;  // of the project, for the bridge
+  BindingLibraries libraries;
+  CompileGroup flags;  // of its C++ sources, for the bridges
   Path compiler;
   unsigned next_number = 1;
 };
@@ -68,23 +68,24 @@ class ReloadTransaction final {
   struct Item {
     Reloadable plan;
     Path shadow;
-    std::string bytes_id;  // pybind11 internals id found in the new build, or empty
     LoadedLibrary old_range, new_range;
-    bool old_uses_pybind11 = false;
-    Ref fresh;        // the module object the new generation initialised
-    Ref cache_entry;  // pybind11's own cache of finished modules, before
+    BindingLibraries libraries;  // of the old or the new build
+    Ref fresh;                   // the module object the new generation initialised
+    Ref cache_entry;             // pybind11's own cache of finished modules, before
     std::set<std::string> names;
     std::vector<ImportLock> locks;
   };
   struct Retired {
     const RehookBridge* bridge = nullptr;
     void* handle = nullptr;
+    std::vector<LoadedLibrary> libraries;  // running builds that use it
   };
   struct SharedNamespace {
     Ref hidden, own_dict;
   };
 
   Status stage_one(Item& item);
+  Status stage_bridge(const Item& item, BindingLibrary library, const CancelPoll& cancel);
   Status retire();
   Status load_one(Item& item);
   void swap_one(Item& item);
