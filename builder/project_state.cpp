@@ -170,7 +170,8 @@ void write_module(Writer& out, const BuiltModule& module) {
   out.text(module.defined_in);
   out.digest(module.artifact);
   out.digest(module.code);
-  out.number(static_cast<std::uint8_t>(module.uses_pybind11));
+  out.number(module.bindings.bits());
+  out.number(module.flags);
   out.number(module.stat);
   out.list(module.libraries, [&](const BuiltLibrary& one) { write_library(out, one); });
   out.digest(module.sharing);
@@ -185,7 +186,8 @@ BuiltModule read_module(Reader& in) {
   module.defined_in = in.text();
   module.artifact = in.digest();
   module.code = in.digest();
-  module.uses_pybind11 = in.number<std::uint8_t>() != 0;
+  module.bindings = BindingLibraries(in.number<std::uint8_t>());
+  module.flags = in.number<std::uint32_t>();
   module.stat = in.number<FileStat>();
   in.list([&] { module.libraries.push_back(read_library(in)); });
   module.sharing = in.digest();
@@ -242,7 +244,7 @@ std::string serialize(const ProjectState& state) {
     out.digest(item.second);
   });
   out.path_map(state.compilers);
-  write_flags(out, state.bridge_flags);
+  out.list(state.compile_groups, [&](const CompileGroup& group) { write_flags(out, group); });
   out.number(state.built_at_ns);
   out.number(state.build_seconds);
   return out.finish();
@@ -285,10 +287,13 @@ Result<ProjectState> parse_project_state(std::string_view bytes) {
     state.built.emplace(std::move(name), in.digest());
   });
   state.compilers = in.path_map();
-  state.bridge_flags = read_flags(in);
+  in.list([&] { state.compile_groups.push_back(read_flags(in)); });
   state.built_at_ns = in.number<std::int64_t>();
   state.build_seconds = in.number<double>();
   if (!in.ok() || !in.at_end()) return corrupt;
+  for (const BuiltModule& module : state.modules) {
+    if (module.flags >= state.compile_groups.size()) return corrupt;
+  }
   return state;
 }
 

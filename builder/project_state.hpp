@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "builder/binding_libraries.hpp"
 #include "builder/cmake_file_api.hpp"
 #include "builder/fingerprint.hpp"
 
@@ -33,7 +34,8 @@ struct BuiltModule {
   Digest artifact;         // its content in the store
   Digest code;  // its loadable content, without debug information and build id, and that of
                 // the project's libraries it needs
-  bool uses_pybind11 = false;
+  BindingLibraries bindings;  // whose types must retire before the next build is loaded
+  std::uint32_t flags = 0;    // which of ProjectState::compile_groups
   FileStat stat;  // of the artifact in the store, when its content was last checked
   std::vector<BuiltLibrary> libraries = {};  // what a library needs comes before it
   Digest sharing = {};                       // as in BuiltLibrary
@@ -67,7 +69,8 @@ struct ProjectState {
   // build was served from the store.
   std::map<std::string, Digest> built;
   std::map<std::string, Path> compilers;  // language -> compiler
-  CompileGroup bridge_flags;              // of the first module's C++ sources
+  // How the C++ sources of modules are compiled, each way once.
+  std::vector<CompileGroup> compile_groups;
   std::int64_t built_at_ns = 0;
   double build_seconds = 0;
 };

@@ -116,7 +116,7 @@ SessionPtr make_session(const py::dict& given) {
     options.lock_timeout =
         std::chrono::milliseconds(static_cast<long>(seconds.cast<double>() * 1000));
   }
-  options.bridge_source = Path(string_of(option("bridge_dir"))) / "pybind11_bridge.cpp";
+  options.bridge_dir = Path(string_of(option("bridge_dir")));
   options.describe_project = ref(option("describe_project"));
   options.on_progress = ref(option("on_progress"));
   options.log = ref(option("log"));

@@ -59,17 +59,27 @@ LibrarySearch library_search(const CodeModel& model, const Path& root,
   return search;
 }
 
-// How the C++ of the first extension that has any is compiled.
-CompileGroup cxx_flags(const CodeModel& model, const std::vector<ExtensionTarget>& targets) {
-  for (const ExtensionTarget& extension : targets) {
-    for (const Target& target : model.targets) {
-      if (target.id != extension.target_id) continue;
-      for (const CompileGroup& group : target.compile_groups) {
-        if (group.language == "CXX") return group;
-      }
+// How the C++ of an extension is compiled; empty when it has none.
+CompileGroup cxx_flags(const CodeModel& model, const ExtensionTarget& extension) {
+  for (const Target& target : model.targets) {
+    if (target.id != extension.target_id) continue;
+    for (const CompileGroup& group : target.compile_groups) {
+      if (group.language == "CXX") return group;
     }
   }
   return {};
+}
+
+// The number of the group in `groups`, to which it is added unless it is there.
+std::uint32_t index_of(const CompileGroup& group, std::vector<CompileGroup>& groups) {
+  const auto same = [&](const CompileGroup& other) {
+    return other.standard == group.standard && other.flags == group.flags &&
+           other.defines == group.defines && other.includes == group.includes;
+  };
+  const auto found = std::find_if(groups.begin(), groups.end(), same);
+  const auto index = static_cast<std::uint32_t>(found - groups.begin());
+  if (found == groups.end()) groups.push_back(group);
+  return index;
 }
 
 }  // namespace
@@ -318,21 +328,28 @@ Status ProjectUpdate::run_build(BuildFolder& folder, const ProjectDescription& p
   for (const Toolchain& toolchain : model.toolchains) {
     if (!toolchain.compiler.empty()) next.compilers[toolchain.language] = toolchain.compiler;
   }
-  next.bridge_flags = cxx_flags(model, targets);
+  std::vector<std::uint32_t> flags;
+  for (const ExtensionTarget& target : targets) {
+    flags.push_back(index_of(cxx_flags(model, target), next.compile_groups));
+  }
   if (const auto compiler = next.compilers.find("CXX");
       events.on_flags && compiler != next.compilers.end()) {
-    events.on_flags(next.bridge_flags, compiler->second);
+    for (const CompileGroup& group : next.compile_groups) {
+      events.on_flags(group, compiler->second);
+    }
   }
   REHOOK_TRY(build_until_stable(folder, project, model, targets, before, events, next));
 
-  for (const ExtensionTarget& target : targets) {
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    const ExtensionTarget& target = targets[i];
     next.modules.push_back({target.module,
                             target.target_name,
                             target.artifact,
                             target.defined_in,
                             {},
                             {},
-                            false,
+                            {},
+                            flags[i],
                             {}});
   }
   for (const InstalledFile& file : model.installed_files) {
@@ -376,7 +393,7 @@ Status ProjectUpdate::publish(BuildFolder& folder, const CodeModel& model,
                             match_init(module.module.substr(dot), symbols));
     }
     if (!context_.fs->lookup(artifact_path(module).c_str(), module.stat)) module.stat = {};
-    module.uses_pybind11 = bytes.find("__pybind11_internals_v") != std::string::npos;
+    module.bindings = binding_libraries_in(bytes);
     REHOOK_TRY(libraries.add(module, std::move(bytes)));
   }
   REHOOK_TRY(libraries.finish(next.modules));

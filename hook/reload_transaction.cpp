@@ -12,9 +12,6 @@
 namespace rehook {
 namespace {
 
-constexpr std::string_view k_pybind11_id = "__pybind11_internals_v";
-constexpr std::string_view k_nanobind_id = "__nb_internals_";
-
 // Names that importlib, not the module, gives a module object.
 bool is_import_name(const std::string& name) {
   return name == "__name__" || name == "__spec__" || name == "__loader__" ||
@@ -28,6 +25,28 @@ std::vector<RehookRange> ranges_of(const std::vector<LoadedLibrary>& libraries) 
     if (library.end > library.begin) ranges.push_back({library.begin, library.end});
   }
   return ranges;
+}
+
+// A nanobind whose registry is not the bridge's, but may be that of the running build: another
+// version keeps other registries, where the bridge would find nothing to retire, and a second
+// enumeration of a name aborts the process. Empty when there is none, or when the running build
+// has the bridge's registry inside of it.
+std::string foreign_nanobind_registry(const std::string& old_bytes,
+                                      const RehookBridge& bridge) {
+  constexpr std::string_view k_start = "__nb_internals_";
+  if (old_bytes.find(bridge.internals_id) != std::string::npos) return "";
+  const std::string ours = std::string(k_start) + bridge.internals_id + "_";
+  PyObject* state = PyInterpreterState_GetDict(PyInterpreterState_Get());  // borrowed
+  PyObject *key = nullptr, *value = nullptr;
+  Py_ssize_t at = 0;
+  while (state != nullptr && PyDict_Next(state, &at, &key, &value) != 0) {
+    if (!PyUnicode_Check(key)) continue;
+    const std::string name = to_string(key);
+    if (name.starts_with(k_start) && !name.starts_with(ours)) {
+      return name.substr(k_start.size());
+    }
+  }
+  return "";
 }
 
 bool is_shared_constant(PyObject* value) {
@@ -104,24 +123,16 @@ Status ReloadTransaction::stage_one(Item& item) {
   REHOOK_ASSIGN_OR_RETURN(const std::string bytes, fs_->read(item.shadow));
   REHOOK_ASSIGN_OR_RETURN(const ElfImage image, ElfImage::parse(bytes));
   REHOOK_TRY(check_init_symbol(image, extension.name));
-  if (bytes.find(k_nanobind_id) != std::string::npos) {
-    return Error{
-        ErrorCode::unsupported,
-        extension.name + " is made with nanobind, whose type registry rehook cannot retire yet",
-        "restart the interpreter to run the new build"};
-  }
-  if (const std::size_t at = bytes.find(k_pybind11_id); at != std::string::npos) {
-    item.bytes_id = bytes.c_str() + at;
-  }
+  item.bindings = binding_libraries_in(bytes);
   if (auto old_bytes = fs_->read(extension.current.file)) {
-    item.old_uses_pybind11 = old_bytes->find(k_pybind11_id) != std::string::npos;
+    item.bindings.add(binding_libraries_in(*old_bytes));
   } else {
-    item.old_uses_pybind11 = item.plan.uses_pybind11;  // deleted under us: assume the worst
+    item.bindings.add(item.plan.bindings);  // deleted under us: assume the worst
   }
   const auto library = find_loaded_library(extension.current.file);
   if (library) {
     item.old_range = *library;
-  } else if (item.old_uses_pybind11) {
+  } else if (!item.bindings.empty()) {
     return Error{ErrorCode::unsafe,
                  "the running build of " + extension.name + " (" +
                      extension.current.file.string() +
@@ -171,7 +182,7 @@ Status ReloadTransaction::make_copies(Item& item) {
     }
     request.own_symbols_first = true;
   }
-  request.fresh_only = item.plan.uses_pybind11 && has_types_in_libraries(*fs_, request);
+  request.fresh_only = !item.plan.bindings.empty() && has_types_in_libraries(*fs_, request);
   REHOOK_ASSIGN_OR_RETURN(PreparedLibraries prepared,
                           load_project_libraries(*shadows_, request, libraries_));
   item.shadow = std::move(prepared.module_file);
@@ -188,23 +199,52 @@ Status ReloadTransaction::stage(std::vector<Reloadable> modules, const CancelPol
   }
   for (Item& item : items_) REHOOK_TRY(stage_one(item));
   for (Item& item : items_) {
-    if (!item.old_uses_pybind11) continue;
-    Result<const RehookBridge*> bridge = Error{};
-    {
-      const GilRelease released;
-      bridge = registries_->bridge(item.plan.flags, item.plan.compiler, cancel);
+    for (const BindingLibrary library : k_binding_libraries) {
+      if (!item.bindings.contains(library)) continue;
+      REHOOK_TRY(stage_bridge(item, library, cancel));
     }
-    if (!bridge) {
-      Error error = std::move(bridge).error();
-      if (error.code == ErrorCode::canceled) return error;
-      error.message = "cannot prepare pybind11's type registry for a new " +
-                      item.plan.extension->name + ": " + error.message;
-      return error;
-    }
+  }
+  return ok_status();
+}
+
+Status ReloadTransaction::stage_bridge(const Item& item, BindingLibrary library,
+                                       const CancelPoll& cancel) {
+  const std::string& name = item.plan.extension->name;
+  Result<const RehookBridge*> bridge = Error{};
+  {
+    const GilRelease released;
+    bridge = registries_->bridge(library, item.plan.flags, item.plan.compiler, cancel);
+  }
+  if (!bridge) {
+    Error error = std::move(bridge).error();
+    if (error.code == ErrorCode::canceled) return error;
+    error.message = "cannot prepare " + std::string(name_of(library)) +
+                    "'s type registry for a new " + name + ": " + error.message;
+    return error;
+  }
+  std::string other;
+  if (library == BindingLibrary::nanobind) {
+    const auto old_bytes = fs_->read(item.plan.extension->current.file);
+    other = foreign_nanobind_registry(old_bytes ? *old_bytes : "", **bridge);
+  }
+  if (!other.empty()) {
+    return Error{ErrorCode::unsafe,
+                 "the running build of " + name +
+                     " and the new one may use different nanobinds " + "(" + other + " and " +
+                     (*bridge)->internals_id + ")",
+                 "restart the interpreter to run the new build"};
+  }
+  auto retired = std::find_if(retired_.begin(), retired_.end(),
+                              [&](const Retired& known) { return known.bridge == *bridge; });
+  if (retired == retired_.end()) retired = retired_.insert(retired_.end(), {*bridge, {}, {}});
+  std::vector<LoadedLibrary> libraries =
+      libraries_left(item.plan.extension->current.libraries, item.libraries);
+  libraries.push_back(item.old_range);
+  for (const LoadedLibrary& one : libraries) {
     const bool known =
-        std::any_of(retired_.begin(), retired_.end(),
-                    [&](const Retired& retired) { return retired.bridge == *bridge; });
-    if (!known) retired_.push_back({*bridge, nullptr});
+        std::any_of(retired->libraries.begin(), retired->libraries.end(),
+                    [&](const LoadedLibrary& other) { return other.begin == one.begin; });
+    if (!known) retired->libraries.push_back(one);
   }
   return ok_status();
 }
@@ -212,25 +252,14 @@ Status ReloadTransaction::stage(std::vector<Reloadable> modules, const CancelPol
 // ---- load: old types out of the way, new modules in ----
 
 Status ReloadTransaction::retire() {
-  std::vector<LoadedLibrary> libraries;
   std::string suffix = "@rehook";
   for (const Item& item : items_) {
-    if (item.old_uses_pybind11) {
-      libraries.push_back(item.old_range);
-      const auto left = libraries_left(item.plan.extension->current.libraries, item.libraries);
-      for (const LoadedLibrary& one : left) {
-        const bool known =
-            std::any_of(libraries.begin(), libraries.end(),
-                        [&](const LoadedLibrary& other) { return other.begin == one.begin; });
-        if (!known) libraries.push_back(one);
-      }
-    }
     // Unique per retired generation, whatever else is reloaded with it.
     suffix +=
         "." + std::to_string(item.plan.next_number) + "." + item.plan.digest.hex().substr(0, 6);
   }
-  const std::vector<RehookRange> ranges = ranges_of(libraries);
   for (Retired& retired : retired_) {
+    const std::vector<RehookRange> ranges = ranges_of(retired.libraries);
     std::array<char, 1024> text{};
     retired.handle = retired.bridge->retire(ranges.data(), ranges.size(), suffix.c_str(),
                                             text.data(), text.size());

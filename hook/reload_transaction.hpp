@@ -22,8 +22,8 @@ struct Reloadable {
   Path build_dir;  // of the project
   Path artifact;   // in the store
   Digest digest, code;
-  bool uses_pybind11 = false;
-  CompileGroup flags;  // of the project, for the bridge
+  BindingLibraries bindings;
+  CompileGroup flags;  // of its C++ sources, for the bridges
   Path compiler;
   unsigned next_number = 1;
   LibraryRequest libraries = {};  // with what it is loaded
@@ -77,10 +77,9 @@ class ReloadTransaction final {
   struct Item {
     Reloadable plan;
     Path shadow;
-    std::string bytes_id;  // pybind11 internals id found in the new build, or empty
     LoadedLibrary old_range, new_range;
     std::vector<LibraryInstance> libraries;  // private copies that the new build runs
-    bool old_uses_pybind11 = false;
+    BindingLibraries bindings;               // of the old or the new build
     Ref fresh;        // the module object the new generation initialised
     Ref cache_entry;  // pybind11's own cache of finished modules, before
     std::set<std::string> names;
@@ -89,6 +88,7 @@ class ReloadTransaction final {
   struct Retired {
     const RehookBridge* bridge = nullptr;
     void* handle = nullptr;
+    std::vector<LoadedLibrary> libraries;  // running builds that use it
   };
   struct SharedNamespace {
     Ref hidden, own_dict;
@@ -97,6 +97,7 @@ class ReloadTransaction final {
   Status stage_one(Item& item);
   Status check_replaced_libraries(const Item& item);
   Status make_copies(Item& item);
+  Status stage_bridge(const Item& item, BindingLibrary library, const CancelPoll& cancel);
   Status retire();
   Status load_one(Item& item);
   void swap_one(Item& item);

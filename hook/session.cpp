@@ -84,7 +84,7 @@ Result<std::unique_ptr<Session>> Session::create(SessionOptions options) {
   for (const Path& root : set.projects) REHOOK_TRY(check_named_project(*session->fs_, root));
   REHOOK_ASSIGN_OR_RETURN(session->store_, ArtifactStore::open(*session->fs_, set.store_dir));
   session->registries_ =
-      std::make_unique<TypeRegistries>(*session->fs_, posix_process_runner(), set.bridge_source,
+      std::make_unique<TypeRegistries>(*session->fs_, posix_process_runner(), set.bridge_dir,
                                        session->store_->root() / "bridges");
 
   BuildContext context;
@@ -159,7 +159,10 @@ BuildEvents Session::events(const Project& project) {
   };
   if (options_.enable_reloading) {
     events.on_flags = [this](const CompileGroup& flags, const Path& compiler) {
-      if (!pybind11_include_dir(*fs_, flags).empty()) registries_->prepare(flags, compiler);
+      for (const BindingLibrary library : k_binding_libraries) {
+        if (binding_include_dir(*fs_, library, flags).empty()) continue;
+        registries_->prepare(library, flags, compiler);
+      }
     };
   }
   events.cancel = [this] {
@@ -212,12 +215,13 @@ Result<UpdateOutcome> Session::update(Project& project, Force force, Retry retry
 void Session::prepare_bridge(Project& project) {
   const auto products = project.update->products();
   if (!products || !options_.enable_reloading) return;
-  const bool needed =
-      std::any_of(products->modules.begin(), products->modules.end(),
-                  [](const BuiltModule& module) { return module.uses_pybind11; });
   const auto compiler = products->compilers.find("CXX");
-  if (needed && compiler != products->compilers.end()) {
-    registries_->prepare(products->bridge_flags, compiler->second);
+  if (compiler == products->compilers.end()) return;
+  for (const BuiltModule& module : products->modules) {
+    for (const BindingLibrary library : k_binding_libraries) {
+      if (!module.bindings.contains(library)) continue;
+      registries_->prepare(library, products->compile_groups[module.flags], compiler->second);
+    }
   }
 }
 

@@ -29,7 +29,7 @@ struct SessionOptions {
   bool enable_project_importer = true;
   bool force_rebuild = false;
   std::chrono::milliseconds lock_timeout{120'000};
-  Path bridge_source;
+  Path bridge_dir;  // the sources of the registry bridges
   Ref describe_project, on_progress, log;
 };
 

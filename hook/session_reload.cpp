@@ -110,8 +110,8 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
     item.static_tls = built.static_tls;
     item.build_dir = products->build_dir;
     item.code = built.code;
-    item.uses_pybind11 = built.uses_pybind11;
-    item.flags = products->bridge_flags;
+    item.bindings = built.bindings;
+    item.flags = products->compile_groups[built.flags];
     if (compiler != products->compilers.end()) item.compiler = compiler->second;
     item.next_number = extension->current.number + 1;
     plan.modules.push_back(std::move(item));

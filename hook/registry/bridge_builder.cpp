@@ -12,7 +12,7 @@ namespace rehook {
 namespace {
 
 // Raised when the same inputs must give another file than before.
-constexpr std::string_view k_recipe = "bridge 1";
+constexpr std::string_view k_recipe = "bridge 2";
 constexpr std::string_view k_default_standard = "-std=gnu++17";
 constexpr std::uint32_t k_library_mode = 0755;
 
@@ -105,6 +105,23 @@ std::vector<Path> folders_in_flags(const std::vector<std::string>& flags) {
   return folders;
 }
 
+std::vector<Path> include_folders(const CompileGroup& flags) {
+  std::vector<Path> folders = flags.includes;
+  const std::vector<Path> more = folders_in_flags(flags.flags);
+  folders.insert(folders.end(), more.begin(), more.end());
+  folders.insert(folders.end(), {"/usr/include", "/usr/local/include"});
+  return folders;
+}
+
+// The first of the folders that has this file, or empty.
+Path folder_with(FileSystem& fs, const char* file, const std::vector<Path>& folders) {
+  for (const Path& folder : folders) {
+    const Result<FileStat> found = fs.stat(folder / file);
+    if (found && found->is_regular()) return folder;
+  }
+  return {};
+}
+
 // What killed compilers left behind.
 void remove_orphans(FileSystem& fs, const Path& folder) {
   const Result<std::vector<std::string>> names = fs.list(folder);
@@ -130,27 +147,56 @@ Status add_headers(FileSystem& fs, const Path& folder, const Path& also, Hasher&
   return ok_status();
 }
 
-Result<Digest> bridge_key(FileSystem& fs, const BridgeRequest& request, const Path& headers) {
+Path source_of(const BridgeRequest& request) {
+  return request.source_dir / (std::string(name_of(request.library)) + "_bridge.cpp");
+}
+
+// The backend of nanobind 3's split mode, whose registries the bridge works on, is a module of
+// its own: it is never built for the stable ABI, whatever the extension is.
+bool has_backend_module(const CompileGroup& flags) {
+  const auto names_it = [](const std::string& text) {
+    return text.find("NB_BACKEND_MODULE") != std::string::npos;
+  };
+  return std::any_of(flags.defines.begin(), flags.defines.end(), names_it) ||
+         std::any_of(flags.flags.begin(), flags.flags.end(), names_it);
+}
+
+Result<Digest> bridge_key(FileSystem& fs, const BridgeRequest& request, const Path& headers,
+                          const std::vector<Path>& folders) {
   REHOOK_ASSIGN_OR_RETURN(const FileStat compiler, fs.stat(request.compiler));
   Hasher hasher;
   hasher.add_field(k_recipe);
   hasher.add_field(std::to_string(compiler.size));
   hasher.add_field(std::to_string(compiler.mtime_ns));
-  for (const std::string& word : bridge_command(request)) hasher.add_field(word);
-  REHOOK_TRY(add_headers(fs, request.source.parent_path(), request.source, hasher));
+  for (const std::string& word : bridge_command(request, folders)) hasher.add_field(word);
+  REHOOK_TRY(add_headers(fs, request.source_dir, source_of(request), hasher));
   for (const char* folder : {"", "detail", "conduit"}) {
     hasher.add_field(folder);
-    REHOOK_TRY(add_headers(fs, headers / "pybind11" / folder, {}, hasher));
+    REHOOK_TRY(add_headers(fs, headers / name_of(request.library) / folder, {}, hasher));
+  }
+  for (const Path& folder : folders) {
+    REHOOK_TRY(add_headers(fs, folder, {}, hasher));
+    REHOOK_TRY(add_headers(fs, folder / "tsl", {}, hasher));
   }
   return hasher.finish();
 }
 
+// ": nb_internals.h:29:4: error: …" of a compiler's output.
+std::string first_error(const std::string& output) {
+  const std::size_t at = output.find("error:");
+  if (at == std::string::npos) return "";
+  const std::size_t line = output.rfind('\n', at) + 1;  // npos + 1 is the beginning
+  return ": " + output.substr(line, output.find('\n', at) - line);
+}
+
 Status compile(FileSystem& fs, ProcessRunner& runner, const BridgeRequest& request,
-               const Path& headers, const Path& output, const CancelPoll& cancel) {
+               const Path& headers, const std::vector<Path>& folders, const Path& output,
+               const CancelPoll& cancel) {
   const TraceStep step("compile_bridge", "headers", headers.native());
+  const std::string library(name_of(request.library));
   const Path partial = request.cache_dir / temporary_name();
   Command command;
-  command.argv = bridge_command(request);
+  command.argv = bridge_command(request, folders);
   command.argv.insert(command.argv.end(), {"-o", partial.native()});
   command.directory = request.cache_dir;
   command.environment = {{"LC_ALL", "C"}};
@@ -160,10 +206,11 @@ Status compile(FileSystem& fs, ProcessRunner& runner, const BridgeRequest& reque
     REHOOK_ASSIGN_OR_RETURN(ProcessResult result, runner.run(command, {}, cancel));
     if (result.exit_code != 0) {
       return Error{ErrorCode::failed_build,
-                   "rehook's bridge to the type registry of pybind11 in " + headers.string() +
-                       " did not compile",
+                   "rehook's bridge to the type registry of " + library + " in " +
+                       headers.string() + " did not compile" + first_error(result.output),
                    "restart the interpreter after changes of C++ classes; rehook doctor tells "
-                   "which versions of pybind11 are supported",
+                   "which versions of " +
+                       library + " are supported",
                    std::move(result.output)};
     }
     return fs.publish_private(partial, output, k_library_mode);
@@ -174,19 +221,39 @@ Status compile(FileSystem& fs, ProcessRunner& runner, const BridgeRequest& reque
 
 }  // namespace
 
-Path pybind11_include_dir(FileSystem& fs, const CompileGroup& flags) {
-  std::vector<Path> folders = flags.includes;
-  const std::vector<Path> more = folders_in_flags(flags.flags);
-  folders.insert(folders.end(), more.begin(), more.end());
-  folders.insert(folders.end(), {"/usr/include", "/usr/local/include"});
-  for (const Path& folder : folders) {
-    const Result<FileStat> header = fs.stat(folder / "pybind11" / "detail" / "internals.h");
-    if (header && header->is_regular()) return folder;
-  }
-  return {};
+Path binding_include_dir(FileSystem& fs, BindingLibrary library, const CompileGroup& flags) {
+  const char* const header = library == BindingLibrary::pybind11 ? "pybind11/detail/internals.h"
+                                                                 : "nanobind/nanobind.h";
+  return folder_with(fs, header, include_folders(flags));
 }
 
-std::vector<std::string> bridge_command(const BridgeRequest& request) {
+Result<std::vector<Path>> bridge_folders(FileSystem& fs, const BridgeRequest& request,
+                                         const Path& headers) {
+  if (request.library == BindingLibrary::pybind11) return std::vector<Path>();
+  const Path root = headers.parent_path();
+  const Path source =
+      folder_with(fs, "nb_internals.h",
+                  {root / "src", root / "share/nanobind/src", "/usr/share/nanobind/src"});
+  if (source.empty()) {
+    return Error{ErrorCode::not_found,
+                 "the sources of nanobind (nb_internals.h) are not next to its headers in " +
+                     headers.string(),
+                 "install nanobind with pip, or with its CMake package: both have the sources"};
+  }
+  std::vector<Path> candidates = {source.parent_path() / "ext/robin_map/include"};
+  const std::vector<Path> own = include_folders(request.flags);
+  candidates.insert(candidates.end(), own.begin(), own.end());
+  const Path robin_map = folder_with(fs, "tsl/robin_map.h", candidates);
+  if (robin_map.empty()) {
+    return Error{ErrorCode::not_found,
+                 "nanobind in " + headers.string() + " has no tsl/robin_map.h",
+                 "install nanobind with pip, which brings it, or robin-map 1.3 or newer"};
+  }
+  return std::vector<Path>{source, robin_map};
+}
+
+std::vector<std::string> bridge_command(const BridgeRequest& request,
+                                        const std::vector<Path>& folders) {
   const CompileGroup& group = request.flags;
   std::vector<std::string> argv = {request.compiler.native(), "-shared", "-fPIC",
                                    "-fvisibility=hidden"};
@@ -198,27 +265,34 @@ std::vector<std::string> bridge_command(const BridgeRequest& request) {
     argv.emplace_back(system ? "-isystem" : "-I");
     argv.push_back(folder.native());
   }
+  for (const Path& folder : folders) argv.insert(argv.end(), {"-I", folder.native()});
+  if (has_backend_module(group)) {
+    argv.insert(argv.end(), {"-U", "NB_BACKEND_MODULE", "-U", "Py_LIMITED_API"});
+  }
   argv.push_back(standard_of(group));
   argv.insert(argv.end(), {"-frtti", "-fexceptions", "-fno-strict-aliasing", "-O1", "-g0", "-w",
-                           request.source.native()});
+                           source_of(request).native()});
   return argv;
 }
 
 Result<Path> build_bridge(FileSystem& fs, ProcessRunner& runner, const BridgeRequest& request,
                           const CancelPoll& cancel) {
-  const Path headers = pybind11_include_dir(fs, request.flags);
+  const std::string library(name_of(request.library));
+  const Path headers = binding_include_dir(fs, request.library, request.flags);
   if (headers.empty()) {
     return Error{ErrorCode::not_found,
-                 "no include folder of the extension contains pybind11/detail/internals.h",
-                 "link the CMake target to pybind11::module or use pybind11_add_module"};
+                 "no include folder of the extension contains the headers of " + library,
+                 "make the CMake target with " + library + "_add_module"};
   }
-  REHOOK_ASSIGN_OR_RETURN(const Digest key, bridge_key(fs, request, headers));
-  const Path output = request.cache_dir / ("pybind11-" + key.hex() + ".so");
+  REHOOK_ASSIGN_OR_RETURN(const std::vector<Path> folders,
+                          bridge_folders(fs, request, headers));
+  REHOOK_ASSIGN_OR_RETURN(const Digest key, bridge_key(fs, request, headers, folders));
+  const Path output = request.cache_dir / (library + "-" + key.hex() + ".so");
   const Result<FileStat> known = fs.stat(output);
   if (known && known->is_regular()) return output;
   REHOOK_TRY(fs.make_directories(request.cache_dir));
   remove_orphans(fs, request.cache_dir);
-  REHOOK_TRY(compile(fs, runner, request, headers, output, cancel));
+  REHOOK_TRY(compile(fs, runner, request, headers, folders, output, cancel));
   return output;
 }
 

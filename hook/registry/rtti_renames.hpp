@@ -41,6 +41,10 @@ class NameOnly {
 
 enum class Hash { may_change, must_stay };
 
+// Whether types with internal linkage, whose names start with '*' and which C++ compares by
+// address, get a new name, too: nanobind compares what follows the '*'.
+enum class Internal { stays, renamed };
+
 // The type_info objects of one retirement with their old and new names. Equal old names get
 // equal new ones: copies of a type_info in several libraries of the set still mean the same
 // type.
@@ -64,8 +68,10 @@ class Renames {
   }
 
   // Types compared by address cannot clash, and types renamed before do not any more.
-  void add(TypeObject object, Hash hash = Hash::may_change) {
-    if (compared_by_address(object) || renamed_objects().count(object) != 0) return;
+  void add(TypeObject object, Hash hash = Hash::may_change,
+           Internal internal = Internal::stays) {
+    if (renamed_objects().count(object) != 0) return;
+    if (internal == Internal::stays && compared_by_address(object)) return;
     Name& name = chosen_name(raw_name(object));
     if (hash == Hash::must_stay && !name.keeps_hash) return;
     name.used = true;
@@ -114,7 +120,10 @@ class Renames {
   Name& chosen_name(const char* old_name) {
     Name& name = names_[old_name];
     if (name.text == nullptr) {
-      name.text = strdup(retired_name(old_name, suffix_.c_str(), name.keeps_hash).c_str());
+      const std::string star = old_name[0] == '*' ? "*" : "";  // no part of what is hashed
+      name.text =
+          strdup((star + retired_name(old_name + star.size(), suffix_.c_str(), name.keeps_hash))
+                     .c_str());
       if (name.text == nullptr) throw std::bad_alloc();
     }
     return name;

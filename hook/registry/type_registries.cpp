@@ -12,16 +12,19 @@ TypeRegistries::~TypeRegistries() {
   // The futures' destructors wait for the compilers to be gone.
 }
 
-std::string TypeRegistries::key(const CompileGroup& flags, const Path& compiler) const {
-  std::string text = compiler.native() + '\n' + flags.standard;
+std::string TypeRegistries::key(BindingLibrary library, const CompileGroup& flags,
+                                const Path& compiler) {
+  std::string text(name_of(library));
+  text += '\n' + compiler.native() + '\n' + flags.standard;
   for (const std::string& flag : flags.flags) text += '\n' + flag;
   for (const std::string& define : flags.defines) text += "\nD" + define;
   for (const Path& include : flags.includes) text += "\nI" + include.native();
   return text;
 }
 
-TypeRegistries::Job& TypeRegistries::job(const CompileGroup& flags, const Path& compiler) {
-  const auto [at, is_new] = jobs_.try_emplace(key(flags, compiler));
+TypeRegistries::Job& TypeRegistries::job(BindingLibrary library, const CompileGroup& flags,
+                                         const Path& compiler) {
+  const auto [at, is_new] = jobs_.try_emplace(key(library, flags, compiler));
   Job& job = at->second;
   const auto failed = [&] {
     return job.path.wait_for(std::chrono::seconds(0)) == std::future_status::ready &&
@@ -29,7 +32,7 @@ TypeRegistries::Job& TypeRegistries::job(const CompileGroup& flags, const Path& 
   };
   if (is_new || failed()) {
     job.canceled = std::make_shared<std::atomic<bool>>(false);
-    const BridgeRequest request{source_, compiler, flags, cache_dir_};
+    const BridgeRequest request{source_dir_, library, compiler, flags, cache_dir_};
     job.path =
         std::async(std::launch::async, [fs = fs_, runner = runner_, request,
                                         canceled = job.canceled] {
@@ -39,18 +42,20 @@ TypeRegistries::Job& TypeRegistries::job(const CompileGroup& flags, const Path& 
   return job;
 }
 
-void TypeRegistries::prepare(const CompileGroup& flags, const Path& compiler) {
+void TypeRegistries::prepare(BindingLibrary library, const CompileGroup& flags,
+                             const Path& compiler) {
   const std::lock_guard lock(mutex_);
-  std::ignore = job(flags, compiler);
+  std::ignore = job(library, flags, compiler);
 }
 
-Result<const RehookBridge*> TypeRegistries::bridge(const CompileGroup& flags,
+Result<const RehookBridge*> TypeRegistries::bridge(BindingLibrary library,
+                                                   const CompileGroup& flags,
                                                    const Path& compiler,
                                                    const CancelPoll& cancel) {
   std::shared_future<Result<Path>> path;
   {
     const std::lock_guard lock(mutex_);
-    path = job(flags, compiler).path;
+    path = job(library, flags, compiler).path;
   }
   while (path.wait_for(std::chrono::milliseconds(20)) != std::future_status::ready) {
     if (cancel && cancel()) {

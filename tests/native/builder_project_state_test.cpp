@@ -30,7 +30,8 @@ ProjectState sample() {
                     "CMakeLists.txt:3",
                     digest_of("x"),
                     digest_of("y"),
-                    true,
+                    BindingLibraries(1),
+                    0,
                     {}}};
   state.packages = {{"demo", "/src/demo/demo"}};
   state.python_files = {{"demo._version", "/build/demo/_version.py"}};
@@ -38,8 +39,9 @@ ProjectState sample() {
   state.environment = {{"A", "1"}, {"B", std::nullopt}};
   state.built = {{"/src/demo/a.cpp", digest_of("older")}};
   state.compilers = {{"CXX", "/usr/bin/c++"}};
-  state.bridge_flags.flags = {"-O3"};
-  state.bridge_flags.includes = {"/usr/include/python3.11"};
+  state.compile_groups.resize(1);
+  state.compile_groups[0].flags = {"-O3"};
+  state.compile_groups[0].includes = {"/usr/include/python3.11"};
   state.built_at_ns = 99;
   state.build_seconds = 1.5;
   return state;

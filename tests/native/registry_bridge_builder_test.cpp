@@ -33,9 +33,13 @@ class RegistryBridge : public testing::Test {
     write(folder_ / "include/pybind11/detail/internals.h", "one");
     write(folder_ / "include/pybind11/pytypes.h", "two");
     write(folder_ / "bridge/pybind11_bridge.cpp", "source");
+    write(folder_ / "bridge/nanobind_bridge.cpp", "source");
     write(folder_ / "bridge/bridge_abi.h", "contract");
+    write(folder_ / "nanobind/include/nanobind/nanobind.h", "one");
+    write(folder_ / "nanobind/src/nb_internals.h", "two");
+    write(folder_ / "nanobind/ext/robin_map/include/tsl/robin_map.h", "three");
     write(folder_ / "c++", "compiler");
-    request_.source = folder_ / "bridge/pybind11_bridge.cpp";
+    request_.source_dir = folder_ / "bridge";
     request_.compiler = folder_ / "c++";
     request_.flags.includes = {folder_ / "other", folder_ / "include"};
     request_.cache_dir = folder_ / "cache/bridges";
@@ -52,7 +56,7 @@ class RegistryBridge : public testing::Test {
   std::string kept(const std::vector<std::string>& flags) {
     request_.flags.includes.clear();
     request_.flags.flags = flags;
-    const std::vector<std::string> argv = bridge_command(request_);
+    const std::vector<std::string> argv = bridge_command(request_, {});
     std::string text;
     for (std::size_t i = 4; argv[i] != "-frtti"; ++i) {
       text += (text.empty() ? "" : " ") + argv[i];
@@ -90,7 +94,7 @@ TEST_F(RegistryBridge, PassesDefinesAndFolders) {
   request_.flags.defines = {"_GLIBCXX_DEBUG", "NAME=\"a b\""};
   request_.flags.includes = {"/a", "/b"};
   request_.flags.system_includes = {"/b"};
-  const std::vector<std::string> argv = bridge_command(request_);
+  const std::vector<std::string> argv = bridge_command(request_, {});
   const std::vector<std::string> expected = {
       "-D_GLIBCXX_DEBUG", "-DNAME=\"a b\"", "-I", "/a", "-isystem", "/b"};
   EXPECT_NE(std::search(argv.begin(), argv.end(), expected.begin(), expected.end()),
@@ -99,12 +103,13 @@ TEST_F(RegistryBridge, PassesDefinesAndFolders) {
 
 TEST_F(RegistryBridge, FindsPybind11) {
   FileSystem& fs = posix_file_system();
-  EXPECT_EQ(pybind11_include_dir(fs, request_.flags), folder_ / "include");
+  EXPECT_EQ(binding_include_dir(fs, BindingLibrary::pybind11, request_.flags),
+            folder_ / "include");
   CompileGroup flags;
   flags.flags = {"-O2", "-isystem", (folder_ / "include").native()};
-  EXPECT_EQ(pybind11_include_dir(fs, flags), folder_ / "include");
+  EXPECT_EQ(binding_include_dir(fs, BindingLibrary::pybind11, flags), folder_ / "include");
   flags.flags = {"-I" + (folder_ / "include").native()};
-  EXPECT_EQ(pybind11_include_dir(fs, flags), folder_ / "include");
+  EXPECT_EQ(binding_include_dir(fs, BindingLibrary::pybind11, flags), folder_ / "include");
 }
 
 TEST_F(RegistryBridge, IsCompiledOnce) {
@@ -121,7 +126,7 @@ TEST_F(RegistryBridge, IsCompiledAgainForOtherInputs) {
       std::function<void()>([&] { write(folder_ / "include/pybind11/pytypes.h", "2"); }),
       std::function<void()>([&] { write(folder_ / "include/pybind11/conduit/new.h", ""); }),
       std::function<void()>([&] { write(folder_ / "bridge/bridge_abi.h", "x"); }),
-      std::function<void()>([&] { write(request_.source, "x"); }),
+      std::function<void()>([&] { write(folder_ / "bridge/pybind11_bridge.cpp", "x"); }),
       std::function<void()>([&] { write(request_.compiler, "newer"); }),
       std::function<void()>([&] { request_.flags.defines = {"NDEBUG"}; }),
   };
@@ -134,6 +139,62 @@ TEST_F(RegistryBridge, IsCompiledAgainForOtherInputs) {
   }
 }
 
+class NanobindBridge : public RegistryBridge {
+ protected:
+  NanobindBridge() {
+    request_.library = BindingLibrary::nanobind;
+    request_.flags.includes = {folder_ / "other", folder_ / "nanobind/include"};
+  }
+};
+
+TEST_F(NanobindBridge, SeesTheSourcesAndRobinMap) {
+  const Result<Path> built = build();
+  ASSERT_TRUE(built) << built.error().message;
+  EXPECT_TRUE(built->filename().native().starts_with("nanobind-"));
+  const std::vector<std::string>& argv = compiler_.commands.at(0).argv;
+  for (const char* folder : {"nanobind/src", "nanobind/ext/robin_map/include"}) {
+    EXPECT_NE(std::find(argv.begin(), argv.end(), (folder_ / folder).native()), argv.end());
+  }
+  EXPECT_NE(
+      std::find(argv.begin(), argv.end(), (folder_ / "bridge/nanobind_bridge.cpp").native()),
+      argv.end());
+}
+
+TEST_F(NanobindBridge, IsCompiledAgainForOtherSources) {
+  const char* const files[] = {"nanobind/src/nb_internals.h",
+                               "nanobind/ext/robin_map/include/tsl/robin_map.h",
+                               "nanobind/include/nanobind/nanobind.h"};
+  ASSERT_TRUE(build());
+  for (const char* file : files) {
+    const std::size_t before = compiler_.commands.size();
+    write(folder_ / file, "changed");
+    ASSERT_TRUE(build());
+    EXPECT_EQ(compiler_.commands.size(), before + 1);
+  }
+}
+
+TEST_F(NanobindBridge, FindsRobinMapAmongTheIncludes) {
+  std::filesystem::rename(folder_ / "nanobind/ext/robin_map/include", folder_ / "other");
+  ASSERT_TRUE(build());
+}
+
+TEST_F(NanobindBridge, IsNotForTheStableAbiOfASplitExtension) {
+  request_.flags.defines = {"Py_LIMITED_API=0x030C0000"};
+  EXPECT_EQ(kept({}), "-DPy_LIMITED_API=0x030C0000 -std=gnu++17");
+  request_.flags.defines.push_back("NB_BACKEND_MODULE=nanobind_backend");
+  EXPECT_EQ(kept({}),
+            "-DPy_LIMITED_API=0x030C0000 -DNB_BACKEND_MODULE=nanobind_backend "
+            "-U NB_BACKEND_MODULE -U Py_LIMITED_API -std=gnu++17");
+}
+
+TEST_F(NanobindBridge, SaysWhatIsMissing) {
+  std::filesystem::remove(folder_ / "nanobind/src/nb_internals.h");
+  const Result<Path> missing = build();
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, ErrorCode::not_found);
+  EXPECT_NE(missing.error().message.find("nb_internals.h"), std::string::npos);
+}
+
 TEST_F(RegistryBridge, FailureLeavesNothingBehind) {
   compiler_.exit_code = 1;
   const Result<Path> failed = build();
@@ -141,6 +202,7 @@ TEST_F(RegistryBridge, FailureLeavesNothingBehind) {
   EXPECT_EQ(failed.error().code, ErrorCode::failed_build);
   EXPECT_EQ(failed.error().detail, "error: no");
   EXPECT_NE(failed.error().message.find((folder_ / "include").native()), std::string::npos);
+  EXPECT_TRUE(failed.error().message.ends_with("did not compile: error: no"));
   EXPECT_EQ(files_in_cache(), 0U);
 }
 
@@ -173,7 +235,7 @@ TEST_F(RegistryBridge, RemovesWhatKilledCompilersLeft) {
 TEST_F(RegistryBridge, WithoutPybind11ThereIsNone) {
   request_.flags.includes = {folder_ / "other"};
   const Result<Path> missing = build();
-  if (pybind11_include_dir(posix_file_system(), {}).empty()) {
+  if (binding_include_dir(posix_file_system(), BindingLibrary::pybind11, {}).empty()) {
     ASSERT_FALSE(missing);
     EXPECT_EQ(missing.error().code, ErrorCode::not_found);
   }

@@ -1,0 +1,260 @@
+"""A nanobind project edited and reloaded in one interpreter.
+
+nanobind ends the process when an enumeration is registered twice; without retired types every
+reload of this project would.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from support.project import FIXTURES
+
+pytestmark = pytest.mark.compile
+
+CACHE = Path(__file__).resolve().parents[2] / "build" / "nanobind"
+VERSIONS = ("2.9.2", "3.1.0")
+FOLDER = FIXTURES / "nanobind_zoo"
+FILES = {
+    file: (FOLDER / file).read_text(encoding="utf-8")
+    for file in ("CMakeLists.txt", "zoo.cpp", "nanobind_zoo/__init__.py")
+}
+
+# become("B") reloads a build in which everything differs, the layout of the classes, too.
+HELPERS = """
+import rehook
+rehook.install(projects=[ROOT])
+import nanobind_zoo as zoo
+
+CHANGES = {
+    "Color color = Color::red;": "Color color = Color::green;\\n  double added[4] = {1, 2, 3, 4};",
+    "enum class Color { red, green };": "enum class Color { red, green, blue };",
+    '.value("GREEN", Color::green)': '.value("GREEN", Color::green).value("BLUE", Color::blue)',
+    "return side_ * side_;": "return side_ * side_ + 1000;",
+    'return "shape";': 'return "shape B";',
+    'return "square";': 'return "square B";',
+    'return "tile";': 'return "tile B";',
+    "nothing to eat": "nothing at all",
+    "return 2 * x;": "return 2 * x + 1000;",
+    "return x / 2;": "return x / 2 + 1000;",
+    '"UNIT") = 1.0': '"UNIT") = 2.0',
+}
+A = Path(ROOT, "zoo.cpp").read_text()
+B = A
+for old, new in CHANGES.items():
+    assert B.count(old) == 1, old
+    B = B.replace(old, new)
+
+def become(letter):
+    write("zoo.cpp", {"A": A, "B": B}[letter])
+    return rehook.reload()
+
+class World:
+    "What a program may hold of one build, and how that must behave for ever."
+
+    def __init__(self, letter):
+        self.plus = {"A": 0, "B": 1000}[letter]
+        self.mark = {"A": "", "B": " B"}[letter]
+        self.classes = zoo.Shape, zoo.Square, zoo.Tile
+        self.functions = zoo.total_area, zoo.make
+        self.colors = zoo.Color, zoo.Color.GREEN
+        self.name_of = zoo.name_of
+        self.made, self.square = zoo.make(3.0), zoo.Square(2.0)
+        self.bound = self.square.area
+
+        class Mine(zoo.Shape):
+            def area(self):
+                return 10.0
+
+        class MySquare(zoo.Square):
+            def more(self):
+                return self.area() + super().side
+
+        self.mine, self.my_square = Mine(), MySquare(4.0)
+
+    def check(self):
+        Shape, Square, Tile = self.classes
+        total, make = self.functions
+        assert type(self.made) is Tile and isinstance(self.square, Shape)
+        assert self.made.kind() == "tile" + self.mark and self.square.kind() == "square" + self.mark
+        assert self.mine.kind() == "shape" + self.mark
+        assert self.square.area() == self.bound() == 4 + self.plus
+        assert self.my_square.more() == 16 + self.plus + 4
+        assert total([self.made, self.square, self.mine]) == 9 + 4 + 2 * self.plus + 10
+        fresh = make(6.0)
+        assert type(fresh) is Tile and fresh.area() == 36 + self.plus
+        assert type(Square(1.0)) is Square and total([Square(1.0)]) == 1 + self.plus
+        assert self.square.color == (self.colors[0].GREEN if self.plus else self.colors[0].RED)
+        assert self.name_of(self.colors[1]) == "1"
+        assert hasattr(self.colors[0], "BLUE") == bool(self.plus)
+
+def check_new(letter):
+    "What the names lead to now."
+    plus = {"A": 0, "B": 1000}[letter]
+    World(letter).check()
+    assert zoo.Square(2.0).area() == zoo._core.Square(2.0).area() == 4 + plus
+    assert zoo.double(2) == 4 + plus
+    assert zoo.math.half(8.0) == 4 + plus
+    assert zoo.math is zoo._core.math is sys.modules["nanobind_zoo._core.math"]
+    try:
+        zoo.feed(0)
+    except zoo.ZooError as error:
+        assert str(error) == ("nothing at all" if plus else "nothing to eat")
+    else:
+        raise AssertionError("feed() did not raise")
+"""
+BOTH = HELPERS + "become('B')\nbecome('A')\n"
+STRICT = {"PYTHONMALLOC": "debug"}
+
+
+def folder_of(version):
+    """nanobind's CMake package of one version, downloaded into build/."""
+    folder = CACHE / version
+    found = folder / "nanobind" / "cmake"
+    if not found.is_dir():
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "-d", folder]
+        done = subprocess.run(
+            [*command, f"nanobind=={version}"], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            pytest.fail(f"nanobind {version} cannot be downloaded: {done.stderr.strip()[-200:]}")
+        partial = folder / f"partial-{os.getpid()}"
+        with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+            wheel.extractall(partial)
+        (partial / "nanobind").rename(folder / "nanobind")
+    return found
+
+
+@pytest.fixture(params=VERSIONS)
+def zoo(request, built):
+    """nanobind_zoo with one nanobind, after the builds A, B and A again."""
+    folder = folder_of(request.param)
+    argument = shlex.quote(f"-Dnanobind_DIR={folder}")
+    env = {"REHOOK_BUILD_TYPE": "Debug", "REHOOK_CMAKE_ARGS": argument}
+    project = built("nanobind_zoo", files=FILES, env=env, prepare=BOTH)
+    (cache,) = project.store.glob("projects/*/*/build/CMakeCache.txt")
+    assert f"={folder}\n" in cache.read_text(encoding="utf-8")
+    yield project
+    assert project.compiles() == []  # both builds were in the store
+
+
+def test_what_is_held_lives_on(zoo):
+    result = zoo.run(
+        HELPERS
+        + """
+first = World("A")
+first.check()
+report = become("B")
+first.check()
+check_new("B")
+assert [color.name for color in zoo.Color] == ["RED", "GREEN", "BLUE"]
+assert zoo.name_of(zoo.Color.BLUE) == "2"
+for stranger in (first.made, first.mine, first.my_square):
+    try:
+        zoo.total_area([stranger])
+    except TypeError:
+        continue
+    raise AssertionError(f"{stranger} was taken")
+print(json.dumps(report))
+""",
+        env=STRICT,
+    ).json
+    assert [one["name"] for one in result["modules"]] == ["nanobind_zoo._core"]
+    assert (result["built"], result["reused"]) == (0, 1)
+
+
+def test_ten_reloads(zoo):
+    """Instances of every generation are kept to the end; the interpreter ends with exit code 0."""
+    result = zoo.run(
+        HELPERS
+        + """
+import gc
+worlds = [World("A")]
+for turn in range(10):
+    letter = "BA"[turn % 2]
+    become(letter)
+    worlds.append(World(letter))
+    check_new(letter)
+    worlds[turn].check()
+gc.collect()
+for world in worlds:
+    world.check()
+counters = rehook.status().counters
+print(json.dumps([counters["reloaded"], counters["reused"], len(rehook.generations())]))
+""",
+        env=STRICT,
+    )
+    assert result.json == [10, 10, 11]
+    assert result.returncode == 0
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("place", ["the middle", "the end"])
+def test_a_failed_initialisation(zoo, place):
+    """The classes that were registered before it failed are gone, the old ones are back."""
+    result = zoo.run(
+        HELPERS
+        + """
+first = World("A")
+held = {name: id(value) for name, value in vars(zoo._core).items()}
+os.environ["FAIL_AT"] = sys.argv[1]
+texts = []
+for attempt in range(3):
+    try:
+        become("B") if attempt == 0 else rehook.retry()
+    except rehook.ReloadError as error:
+        texts.append(str(error.__cause__))
+    first.check()
+    check_new("A")
+    assert held == {name: id(value) for name, value in vars(zoo._core).items()}
+assert type(zoo.make(1.0)) is first.classes[2]
+del os.environ["FAIL_AT"]
+rehook.retry()
+first.check()
+check_new("B")
+become("A")
+check_new("A")
+first.check()
+print(json.dumps([texts, rehook.errors()]))
+""",
+        place,
+        env=STRICT,
+    ).json
+    texts, errors = result
+    assert [f"failed at {place}" in text for text in texts] == [True] * 3
+    assert errors == []
+
+
+def test_a_bridge_that_does_not_compile(built):
+    """Nothing is touched, and the compiler's first error is in the message."""
+    folder = folder_of(VERSIONS[0])
+    argument = shlex.quote(f"-Dnanobind_DIR={folder}")
+    env = {"REHOOK_BUILD_TYPE": "Debug", "REHOOK_CMAKE_ARGS": argument}
+    # A name that the module does not use and the bridge does.
+    files = {
+        **FILES,
+        "CMakeLists.txt": FILES["CMakeLists.txt"]
+        + "target_compile_definitions(_core PRIVATE made_by_user=1,2)\n",
+    }
+    project = built("nanobind_zoo", files=files, env=env)
+    result = project.run(
+        HELPERS
+        + """
+first = World("A")
+try:
+    become("B")
+except rehook.BuildError as error:
+    text = str(error)
+first.check()
+check_new("A")
+print(json.dumps(text))
+""",
+        env=STRICT,
+    )
+    assert result.json.startswith("error: expected unqualified-id")
+    assert "nanobind" in result.json
