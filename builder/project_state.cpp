@@ -148,6 +148,7 @@ void write_module(Writer& out, const BuiltModule& module) {
   out.digest(module.code);
   out.number(static_cast<std::uint8_t>(module.uses_pybind11));
   out.number(module.stat);
+  out.digest(module.layouts);
 }
 
 BuiltModule read_module(Reader& in) {
@@ -160,6 +161,7 @@ BuiltModule read_module(Reader& in) {
   module.code = in.digest();
   module.uses_pybind11 = in.number<std::uint8_t>() != 0;
   module.stat = in.number<FileStat>();
+  module.layouts = in.digest();
   return module;
 }
 

@@ -21,7 +21,8 @@ struct BuiltModule {
   Digest artifact;         // its content in the store
   Digest code;             // its loadable content, without debug information and build id
   bool uses_pybind11 = false;
-  FileStat stat;  // of the artifact in the store, when its content was last checked
+  FileStat stat;   // of the artifact in the store, when its content was last checked
+  Digest layouts;  // of its C++ classes, an object of the store; zero when there is none
 };
 
 // All that is known about one build of one project in one configuration: enough to decide, with
@@ -56,7 +57,7 @@ struct ProjectState {
   double build_seconds = 0;
 };
 
-inline constexpr std::uint32_t k_state_format = 2;
+inline constexpr std::uint32_t k_state_format = 3;
 
 [[nodiscard]] std::string serialize(const ProjectState& state);
 // corrupt: torn, flipped or of another format.

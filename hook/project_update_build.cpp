@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "hook/project_update.hpp"
+#include "hook/stored_layouts.hpp"
 #include "hook/timestamp.hpp"
 #include "shadow_store/base/trace.hpp"
 #include "shadow_store/elf_image.hpp"
@@ -325,6 +326,16 @@ Status ProjectUpdate::run_build(BuildFolder& folder, const ProjectDescription& p
   return publish(folder, model, project, events, next);
 }
 
+// Read now: split debug files are only whole until the next build.
+Digest ProjectUpdate::layouts_of(const BuiltModule& module) {
+  if (state_) {
+    for (const BuiltModule& known : state_->modules) {
+      if (known.artifact == module.artifact && known.layouts != Digest{}) return known.layouts;
+    }
+  }
+  return store_class_layouts(*context_.fs, *context_.store, {artifact_path(module)}, folder_);
+}
+
 Status ProjectUpdate::publish(BuildFolder& folder, const CodeModel& model,
                               const ProjectDescription& project, const BuildEvents& events,
                               ProjectState& next) {
@@ -352,6 +363,7 @@ Status ProjectUpdate::publish(BuildFolder& folder, const CodeModel& model,
     }
     if (!context_.fs->lookup(artifact_path(module).c_str(), module.stat)) module.stat = {};
     module.uses_pybind11 = bytes.find("__pybind11_internals_v") != std::string::npos;
+    module.layouts = layouts_of(module);
   }
   // The compilers are known only now.
   for (const auto& [name, text] : values(next.compilers)) {

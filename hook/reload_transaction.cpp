@@ -399,6 +399,7 @@ void ReloadTransaction::commit() {
     extension.current.file = item.shadow;
     extension.current.artifact = item.plan.digest;
     extension.current.code = item.plan.code;
+    extension.current.layouts = item.plan.layouts;
     extension.names = std::move(item.names);
     extension.names_known = true;
   }

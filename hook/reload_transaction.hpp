@@ -18,7 +18,7 @@ struct Reloadable {
   LoadedExtension* extension = nullptr;
   Path build_dir;  // of the project
   Path artifact;   // in the store
-  Digest digest, code;
+  Digest digest, code, layouts;
   bool uses_pybind11 = false;
   CompileGroup flags;  // of the project, for the bridge
   Path compiler;

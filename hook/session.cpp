@@ -462,6 +462,7 @@ bool Session::exec_module(PyObject* module) {
         if (built.module != name) continue;
         extension.current.artifact = built.artifact;
         extension.current.code = built.code;
+        extension.current.layouts = built.layouts;
       }
     }
   }

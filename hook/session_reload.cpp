@@ -111,6 +111,7 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
     item.digest = built.artifact;
     item.build_dir = products->build_dir;
     item.code = built.code;
+    item.layouts = built.layouts;
     item.uses_pybind11 = built.uses_pybind11;
     item.flags = products->bridge_flags;
     if (compiler != products->compilers.end()) item.compiler = compiler->second;

@@ -31,7 +31,8 @@ ProjectState sample() {
                     digest_of("x"),
                     digest_of("y"),
                     true,
-                    {}}};
+                    {},
+                    digest_of("z")}};
   state.packages = {{"demo", "/src/demo/demo"}};
   state.python_files = {{"demo._version", "/build/demo/_version.py"}};
   state.exclude = {"demo.tools"};
@@ -55,6 +56,7 @@ TEST(ProjectStateFile, ReadsBackWhatWasWritten) {
   EXPECT_EQ(back->inputs[1].text, "-O2");
   EXPECT_EQ(back->environment, state.environment);
   EXPECT_EQ(back->modules[0].module, "demo._core");
+  EXPECT_EQ(back->modules[0].layouts, digest_of("z"));
 }
 
 TEST(ProjectStateFile, EveryTruncationIsRefused) {
