@@ -176,6 +176,7 @@ void write_module(Writer& out, const BuiltModule& module) {
   out.list(module.libraries, [&](const BuiltLibrary& one) { write_library(out, one); });
   out.digest(module.sharing);
   out.number(module.static_tls);
+  out.digest(module.layouts);
 }
 
 BuiltModule read_module(Reader& in) {
@@ -192,6 +193,7 @@ BuiltModule read_module(Reader& in) {
   in.list([&] { module.libraries.push_back(read_library(in)); });
   module.sharing = in.digest();
   module.static_tls = in.number<std::uint64_t>();
+  module.layouts = in.digest();
   return module;
 }
 

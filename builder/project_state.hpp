@@ -40,6 +40,7 @@ struct BuiltModule {
   std::vector<BuiltLibrary> libraries = {};  // what a library needs comes before it
   Digest sharing = {};                       // as in BuiltLibrary
   std::uint64_t static_tls = 0;  // bytes that each load takes of the process's few, see ElfImage
+  Digest layouts = {};  // of its C++ classes, an object of the store; zero when there is none
 };
 
 // All that is known about one build of one project in one configuration: enough to decide, with

@@ -18,6 +18,7 @@ struct Generation {
   Path file;            // what was dlopen'ed
   Digest artifact;      // zero when unknown
   Digest code;          // loadable content, decides whether a build is news
+  Digest layouts;       // of its C++ classes (stored_layouts.hpp); zero when unknown
   std::string loaded_at;                        // UTC, ISO 8601
   std::vector<LibraryInstance> libraries = {};  // private copies that it runs
   std::set<Digest> groups = {};  // with whom it shares C++ variables, see BuiltLibrary

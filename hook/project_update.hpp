@@ -122,6 +122,7 @@ class ProjectUpdate final {
   [[nodiscard]] Unseen unseen_by_build_tool(const Look& look) const;
   Status publish(BuildFolder& folder, const CodeModel& model, const ProjectDescription& project,
                  const BuildEvents& events, ProjectState& next);
+  [[nodiscard]] Digest layouts_of(const BuiltModule& module);
   void remember_attempt(const std::vector<Input>& current);
   void remember_failure(const Error& error, const std::vector<Input>& current);
   void forget_failure();

@@ -5,6 +5,7 @@
 
 #include "hook/project_libraries.hpp"
 #include "hook/project_update.hpp"
+#include "hook/stored_layouts.hpp"
 #include "hook/timestamp.hpp"
 #include "shadow_store/base/trace.hpp"
 #include "shadow_store/elf_image.hpp"
@@ -365,6 +366,27 @@ Status ProjectUpdate::run_build(BuildFolder& folder, const ProjectDescription& p
   return publish(folder, model, project, events, next);
 }
 
+// Read now: split debug files are only whole until the next build.
+Digest ProjectUpdate::layouts_of(const BuiltModule& module) {
+  const auto same_files = [&](const BuiltModule& known) {
+    return known.artifact == module.artifact &&
+           std::equal(known.libraries.begin(), known.libraries.end(), module.libraries.begin(),
+                      module.libraries.end(), [](const auto& one, const auto& other) {
+                        return one.is_private == other.is_private &&
+                               one.artifact == other.artifact;
+                      });
+  };
+  for (const BuiltModule& known : state_ ? state_->modules : std::vector<BuiltModule>()) {
+    if (known.layouts != Digest{} && same_files(known)) return known.layouts;
+  }
+  std::vector<Path> files = {artifact_path(module)};
+  for (const BuiltLibrary& library : module.libraries) {
+    if (!library.is_private) continue;
+    files.push_back(context_.store->object_path(library.artifact, library.output.filename().native()));
+  }
+  return store_class_layouts(*context_.fs, *context_.store, files, folder_);
+}
+
 Status ProjectUpdate::publish(BuildFolder& folder, const CodeModel& model,
                               const ProjectDescription& project, const BuildEvents& events,
                               ProjectState& next) {
@@ -397,6 +419,7 @@ Status ProjectUpdate::publish(BuildFolder& folder, const CodeModel& model,
     REHOOK_TRY(libraries.add(module, std::move(bytes)));
   }
   REHOOK_TRY(libraries.finish(next.modules));
+  for (BuiltModule& module : next.modules) module.layouts = layouts_of(module);
   // The compilers are known only now.
   for (const auto& [name, text] : values(next.compilers)) {
     next.inputs.push_back(

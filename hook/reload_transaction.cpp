@@ -531,6 +531,7 @@ void ReloadTransaction::commit() {
     extension.current.libraries = std::move(item.libraries);
     extension.current.groups = std::move(item.plan.groups);
     extension.current.static_tls = item.plan.static_tls;
+    extension.current.layouts = item.plan.layouts;
     extension.names = std::move(item.names);
     extension.names_known = true;
   }

@@ -21,7 +21,7 @@ struct Reloadable {
   LoadedExtension* extension = nullptr;
   Path build_dir;  // of the project
   Path artifact;   // in the store
-  Digest digest, code;
+  Digest digest, code, layouts;
   BindingLibraries bindings;
   CompileGroup flags;  // of its C++ sources, for the bridges
   Path compiler;

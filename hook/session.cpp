@@ -471,6 +471,7 @@ bool Session::exec_module(PyObject* module) {
         extension.current.artifact = built.artifact;
         extension.current.code = built.code;
         remember_libraries(extension, built);
+        extension.current.layouts = built.layouts;
       }
     }
   }

@@ -112,6 +112,7 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
     item.code = built.code;
     item.bindings = built.bindings;
     item.flags = products->compile_groups[built.flags];
+    item.layouts = built.layouts;
     if (compiler != products->compilers.end()) item.compiler = compiler->second;
     item.next_number = extension->current.number + 1;
     plan.modules.push_back(std::move(item));

@@ -33,6 +33,7 @@ ProjectState sample() {
                     BindingLibraries(1),
                     0,
                     {}}};
+  state.modules[0].layouts = digest_of("z");
   state.packages = {{"demo", "/src/demo/demo"}};
   state.python_files = {{"demo._version", "/build/demo/_version.py"}};
   state.exclude = {"demo.tools"};
@@ -57,6 +58,7 @@ TEST(ProjectStateFile, ReadsBackWhatWasWritten) {
   EXPECT_EQ(back->inputs[1].text, "-O2");
   EXPECT_EQ(back->environment, state.environment);
   EXPECT_EQ(back->modules[0].module, "demo._core");
+  EXPECT_EQ(back->modules[0].layouts, digest_of("z"));
 }
 
 TEST(ProjectStateFile, EveryTruncationIsRefused) {
