@@ -167,6 +167,7 @@ class MemoryMap {
 // relocations may have written to (type_info objects live there, never in .bss or code).
 struct Library {
   std::string path;
+  RehookRange image{0, 0};  // all of it, code too
   std::vector<RehookRange> data;
 };
 
@@ -192,7 +193,11 @@ inline bool library_at(std::uintptr_t address, Library& found) {
       for (int i = 0; i < info->dlpi_phnum; ++i) {
         const auto& header = info->dlpi_phdr[i];
         const std::uintptr_t begin = info->dlpi_addr + header.p_vaddr;
-        if (header.p_type == PT_LOAD && (header.p_flags & PF_W) != 0) {
+        if (header.p_type != PT_LOAD) continue;
+        RehookRange& image = wanted.library->image;
+        image.begin = image.end == 0 ? begin : std::min(image.begin, begin);
+        image.end = std::max(image.end, begin + header.p_memsz);
+        if ((header.p_flags & PF_W) != 0) {
           wanted.library->data.push_back({begin, begin + header.p_filesz});
         }
       }

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "rtti_adopted_names.hpp"
 #include "rtti_memory.hpp"
 #include "rtti_name.hpp"
 #include "rtti_objects.hpp"
@@ -22,11 +23,17 @@ namespace rehook_bridge {
 
 using TypeObject = const std::type_info*;
 
-// Every type_info that is renamed now. Kept for the life of the process, without a destructor:
-// old code may look a type up while the interpreter exits.
-inline Addresses& renamed_objects() {
-  static auto& objects = *new Addresses();
+// Every type_info that is renamed now, and the name the compiler gave it. Kept for the life of
+// the process, without a destructor: old code may look a type up while the interpreter exits.
+inline std::unordered_map<TypeObject, const char*>& renamed_objects() {
+  static auto& objects = *new std::unordered_map<TypeObject, const char*>();
   return objects;
+}
+
+// The name as the compiler wrote it, with the '*' of types that are compared by address.
+inline const char* original_name(TypeObject object) {
+  const auto found = renamed_objects().find(object);
+  return found == renamed_objects().end() ? raw_name(object) : found->second;
 }
 
 // As much of a type_info as comparing by name needs.
@@ -45,6 +52,10 @@ enum class Hash { may_change, must_stay };
 // address, get a new name, too: nanobind compares what follows the '*'.
 enum class Internal { stays, renamed };
 
+// Whether the name may be that of an adopted class. No other type is retired along with it just
+// because it is called the same.
+enum class Adopted { no, maybe };
+
 // The type_info objects of one retirement with their old and new names. Equal old names get
 // equal new ones: copies of a type_info in several libraries of the set still mean the same
 // type.
@@ -59,7 +70,9 @@ class Renames {
     // Names of objects in use stay, and so do those that may have been handed out.
     if (applied_) return;
     for (const Entry& entry : entries_) renamed_objects().erase(entry.object);
-    for (const auto& [old_name, chosen] : names_) std::free(chosen.text);
+    for (const auto& [old_name, chosen] : names_) {
+      if (chosen.adopted == nullptr) std::free(chosen.text);
+    }
     forget_suffix();
   }
 
@@ -68,15 +81,15 @@ class Renames {
   }
 
   // Types compared by address cannot clash, and types renamed before do not any more.
-  void add(TypeObject object, Hash hash = Hash::may_change,
-           Internal internal = Internal::stays) {
+  void add(TypeObject object, Hash hash = Hash::may_change, Internal internal = Internal::stays,
+           Adopted adopted = Adopted::no) {
     if (renamed_objects().count(object) != 0) return;
     if (internal == Internal::stays && compared_by_address(object)) return;
-    Name& name = chosen_name(raw_name(object));
+    Name& name = chosen_name(raw_name(object), adopted);
     if (hash == Hash::must_stay && !name.keeps_hash) return;
     name.used = true;
     entries_.push_back({object, raw_name(object), name.text});
-    renamed_objects().insert(object);
+    renamed_objects().emplace(object, raw_name(object));
     objects_.insert(object);
   }
 
@@ -84,6 +97,11 @@ class Renames {
   bool renames(const char* old_name) const {
     const auto found = names_.find(old_name);
     return found != names_.end() && found->second.used;
+  }
+  // The retired spelling of an old name, which lives as long as the process does once applied.
+  char* new_name(const char* old_name) const {
+    const auto found = names_.find(old_name);
+    return found == names_.end() ? nullptr : found->second.text;
   }
   template <typename Visit>
   void for_each_old_name(Visit visit) const {
@@ -96,10 +114,16 @@ class Renames {
     return result;
   }
   void apply() noexcept {
+    for (const auto& [old_name, chosen] : names_) {
+      if (chosen.adopted != nullptr && chosen.used) chosen.adopted->retire();
+    }
     for (const Entry& entry : entries_) set_name(entry.object, entry.new_name);
     applied_ = true;
   }
   void undo() noexcept {
+    for (const auto& [old_name, chosen] : names_) {
+      if (chosen.adopted != nullptr && chosen.used) chosen.adopted->use();
+    }
     for (const Entry& entry : entries_) {
       set_name(entry.object, entry.old_name);
       renamed_objects().erase(entry.object);
@@ -112,13 +136,18 @@ class Renames {
     char* text = nullptr;
     bool keeps_hash = false;
     bool used = false;
+    AdoptedName* adopted = nullptr;  // whose text it is
   };
   struct Entry {
     TypeObject object;
     const char *old_name, *new_name;
   };
-  Name& chosen_name(const char* old_name) {
+  Name& chosen_name(const char* old_name, Adopted adopted) {
     Name& name = names_[old_name];
+    if (name.text == nullptr && adopted == Adopted::maybe) {
+      name.adopted = adopted_name_in_use(old_name);
+      if (name.adopted != nullptr) name.text = name.adopted->text();
+    }
     if (name.text == nullptr) {
       const std::string star = old_name[0] == '*' ? "*" : "";  // no part of what is hashed
       name.text =
@@ -186,6 +215,7 @@ class MovedEntries {
     nodes_.clear();
   }
   bool displaced_any() const { return !displaced_.empty(); }
+  const std::vector<TypeObject>& keys() const { return keys_; }
 
  private:
   Map* map_ = nullptr;

@@ -30,10 +30,14 @@ GIVEN = dict(
 MODULE_FLAGS = ("-O0", "-fno-gnu-unique")  # the shadow copy takes care of UNIQUE symbols
 
 
-def scenario_names():
-    tree = ast.parse((FIXTURE / "scenarios.py").read_text())
-    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
-    return [f.name for f in functions if f.decorator_list]
+def scenarios():
+    """Return pairs of a file and the name of a scenario in it."""
+    return [
+        (file.name, node.name)
+        for file in sorted(FIXTURE.glob("*scenarios.py"))
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.decorator_list
+    ]
 
 
 def headers_of(version):
@@ -109,16 +113,22 @@ def builds(request):
         "shapes2": module("shapes", "-DGENERATION=2"),
         "records1": module("records", "-DGENERATION=1"),
         "records2": module("records", "-DGENERATION=2"),
+        "kennel": module("kennel"),
+        "zoo1": module("zoo", "-DGENERATION=1"),
+        "zoo2": module("zoo", "-DGENERATION=2"),
+        "zoo3": module("zoo", "-DGENERATION=3"),
+        "zoo_holder": module("zoo", "-DGENERATION=2", "-DOTHER_HOLDER"),
+        "zoo_attributes": module("zoo", "-DGENERATION=2", "-DOTHER_ATTRIBUTES"),
     }
 
 
 @pytest.mark.compile
-@pytest.mark.parametrize("name", scenario_names())
-def test_scenario(builds, name, tmp_path):
+@pytest.mark.parametrize(("file", "name"), scenarios())
+def test_scenario(builds, file, name, tmp_path):
     if name == "numpy_dtypes":
         pytest.importorskip("numpy")
     child = subprocess.run(
-        [sys.executable, FIXTURE / "scenarios.py", name],
+        [sys.executable, FIXTURE / file, name],
         capture_output=True,
         text=True,
         check=False,
