@@ -102,7 +102,9 @@ SessionPtr make_session(const py::dict& given) {
     };
     options.exclude = strings_of(setting("exclude"));
     options.targets = strings_of(setting("targets"));
-    options.instances = string_of(setting("instances"));
+    const std::string instances = string_of(setting("instances"));
+    if (instances == "migrate") options.instances = InstancePolicy::migrate;
+    if (instances == "keep") options.instances = InstancePolicy::keep;
     if (const py::object dir = setting("build-dir"); !dir.is_none()) {
       options.build_dir = string_of(dir);
     }
@@ -157,11 +159,11 @@ py::dict describe(const ReloadSummary& summary) {
     item["error"] = text(why);
     stale.append(item);
   }
-  for (const auto& [what, why, count] : summary.left) {
+  for (const LeftBehind& one : summary.left) {
     py::dict item;
-    item["what"] = text(what);
-    item["why"] = text(why);
-    item["count"] = count;
+    item["what"] = text(one.what);
+    item["why"] = text(one.why);
+    item["count"] = one.count;
     left.append(item);
   }
   report["stale"] = stale;

@@ -7,6 +7,7 @@
 #include "builder/project_state.hpp"
 #include "hook/interpreter.hpp"
 #include "hook/loaded_library.hpp"
+#include "hook/patch/virtual_tables.hpp"
 #include "shadow_store/base/digest.hpp"
 #include "shadow_store/private_libraries.hpp"
 
@@ -37,6 +38,7 @@ struct LoadedExtension {
   bool names_known = false;
   Generation current;
   std::vector<Generation> retired;
+  FollowingTables following = {};  // of the retired generations
 };
 
 }  // namespace rehook

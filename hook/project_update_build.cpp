@@ -382,7 +382,8 @@ Digest ProjectUpdate::layouts_of(const BuiltModule& module) {
   std::vector<Path> files = {artifact_path(module)};
   for (const BuiltLibrary& library : module.libraries) {
     if (!library.is_private) continue;
-    files.push_back(context_.store->object_path(library.artifact, library.output.filename().native()));
+    files.push_back(
+        context_.store->object_path(library.artifact, library.output.filename().native()));
   }
   return store_class_layouts(*context_.fs, *context_.store, files, folder_);
 }

@@ -93,16 +93,13 @@ Ref pybind11_module_cache() {
 
 ReloadTransaction::ReloadTransaction(FileSystem& fs, TypeRegistries& registries,
                                      ShadowFolder& shadows, ProcessLibraries libraries,
-                                     PyObject* loader_type)
+                                     InstancePolicy policy, PyObject* loader_type)
     : fs_(&fs),
       registries_(&registries),
       shadows_(&shadows),
       libraries_(std::move(libraries)),
-      loader_type_(Ref::borrow(loader_type)) {
-  seams_.judge = [](PyObject* /*before*/, PyObject* /*after*/) {
-    return Verdict{Verdict::Kind::replace, "its layout is not known"};
-  };
-}
+      loader_type_(Ref::borrow(loader_type)),
+      policy_(policy) {}
 
 ReloadTransaction::~ReloadTransaction() {
   if (!done_) rollback();
@@ -360,8 +357,8 @@ Status ReloadTransaction::patch() {
     for (const auto& words : static_variables(item.new_range.begin)) variables.push_back(words);
     for (const auto& [fresh, module] : kept_modules(item)) {
       journal(module);
-      modules.push_back({string_attribute(module, "__name__"), Ref::borrow(module),
-                         Ref::borrow(fresh)});
+      modules.push_back(
+          {string_attribute(module, "__name__"), Ref::borrow(module), Ref::borrow(fresh)});
     }
   }
   std::unordered_set<const PyObject*> copies;
@@ -372,13 +369,38 @@ Status ReloadTransaction::patch() {
       return at >= library.begin && at < library.end;
     });
   };
+  std::vector<JudgedExtension> judged;
+  for (const Item& item : items_) {
+    judged.push_back({item.plan.extension->name, item.plan.before, item.plan.after});
+  }
+  std::vector<RetiredRegistry> registries;
+  for (const Retired& retired : retired_)
+    registries.push_back({retired.bridge, retired.handle});
+  classes_ = std::make_unique<ClassTakeover>(policy_, std::move(judged), std::move(registries));
   patch_ = std::make_unique<Patch>(std::move(modules), Ownership(std::move(names), is_code),
-                                   std::move(variables), std::move(copies), seams_);
+                                   std::move(variables), std::move(copies), classes_->seams());
   patch_->plan();
   patch_->apply();
+  REHOOK_TRY(classes_->check());
+  for (const Item& item : items_) lead_virtual_functions(item);
   const PatchReport& report = patch_->report();
   left_.insert(left_.end(), report.left.begin(), report.left.end());
+  classes_->report(left_);
   return ok_status();
+}
+
+void ReloadTransaction::lead_virtual_functions(const Item& item) {
+  LoadedExtension& extension = *item.plan.extension;
+  const auto running = fs_->read(extension.current.file);
+  const auto fresh = fs_->read(item.shadow);
+  if (!running || !fresh || item.old_range.end == 0) return;
+  classes_->lead_virtual_functions(extension, {*running, item.old_range},
+                                   {*fresh, item.new_range});
+}
+
+void ReloadTransaction::migrate() {
+  const TraceStep step("migrate");
+  if (classes_) classes_->migrate(left_);
 }
 
 // ---- swap: the module objects everybody holds get the new content ----
@@ -516,6 +538,7 @@ Status ReloadTransaction::follow(const std::vector<std::string>& python_modules,
 
 void ReloadTransaction::commit() {
   if (patch_) patch_->commit();
+  if (classes_) classes_->commit();
   for (Retired& retired : retired_) {
     if (retired.handle != nullptr) retired.bridge->commit(retired.handle);
   }
@@ -552,6 +575,7 @@ void ReloadTransaction::rollback() {
     return;
   }
   SavedError pending = SavedError::take();
+  classes_.reset();  // values and virtual functions of instances first
   for (const SharedNamespace& shared : shared_) {
     share_namespace(shared.hidden.get(), shared.own_dict.get());
   }

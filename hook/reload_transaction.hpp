@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "hook/class_takeover.hpp"
 #include "hook/generation.hpp"
 #include "hook/generation_loader.hpp"
 #include "hook/interpreter.hpp"
@@ -22,6 +23,7 @@ struct Reloadable {
   Path build_dir;  // of the project
   Path artifact;   // in the store
   Digest digest, code, layouts;
+  ClassLayouts before = {}, after = {};  // of the running and of the new build
   BindingLibraries bindings;
   CompileGroup flags;  // of its C++ sources, for the bridges
   Path compiler;
@@ -46,7 +48,7 @@ struct Reloadable {
 class ReloadTransaction final {
  public:
   ReloadTransaction(FileSystem& fs, TypeRegistries& registries, ShadowFolder& shadows,
-                    ProcessLibraries libraries, PyObject* loader_type);
+                    ProcessLibraries libraries, InstancePolicy policy, PyObject* loader_type);
   ~ReloadTransaction();
   ReloadTransaction(const ReloadTransaction&) = delete;
   ReloadTransaction& operator=(const ReloadTransaction&) = delete;
@@ -60,6 +62,9 @@ class ReloadTransaction final {
   // modules named, and executes the modules in `changed` anew, in place.
   Status follow(const std::vector<std::string>& python_modules,
                 const std::vector<std::string>& changed);
+  // With the policy `migrate`: instances of classes whose layout changed get new values. Those
+  // of which that is not possible stay as they are, and are reported.
+  void migrate();
   // Remembers the namespace of one more module, so that a rollback restores it.
   void journal(PyObject* module);
   void commit();
@@ -70,8 +75,6 @@ class ReloadTransaction final {
   [[nodiscard]] bool empty() const { return items_.empty(); }
   // What could not be carried over, for the report: (what, why).
   [[nodiscard]] const std::vector<LeftBehind>& left_behind() const { return left_; }
-  // Who decides about classes, and who tells their binding libraries; see PatchSeams.
-  void set_patch_seams(PatchSeams seams) { seams_ = std::move(seams); }
 
  private:
   struct Item {
@@ -80,8 +83,8 @@ class ReloadTransaction final {
     LoadedLibrary old_range, new_range;
     std::vector<LibraryInstance> libraries;  // private copies that the new build runs
     BindingLibraries bindings;               // of the old or the new build
-    Ref fresh;        // the module object the new generation initialised
-    Ref cache_entry;  // pybind11's own cache of finished modules, before
+    Ref fresh;                               // the module object the new generation initialised
+    Ref cache_entry;                         // pybind11's own cache of finished modules, before
     std::set<std::string> names;
     std::vector<ImportLock> locks;
   };
@@ -103,6 +106,7 @@ class ReloadTransaction final {
   void swap_one(Item& item);
   void replace_content(PyObject* module, PyObject* fresh, const std::set<std::string>* owned,
                        const std::map<PyObject*, PyObject*>& kept);
+  void lead_virtual_functions(const Item& item);
   void rebind(const std::vector<std::string>& python_modules);
   void rollback();
   // New module -> old one: the extension's own and the submodules it made.
@@ -126,7 +130,8 @@ class ReloadTransaction final {
   std::unique_ptr<ExceptionClasses> exceptions_;
   SavedError cause_;
   std::vector<LeftBehind> left_;
-  PatchSeams seams_;
+  InstancePolicy policy_;
+  std::unique_ptr<ClassTakeover> classes_;  // outlives patch_, which asks it
   std::unique_ptr<Patch> patch_;
   bool loaded_ = false;
   bool done_ = false;

@@ -24,7 +24,7 @@ struct SessionOptions {
   std::vector<std::string> targets;
   Path build_dir;
   std::string settings_key;
-  std::string instances;  // "adopt", "migrate" or "keep"
+  InstancePolicy instances = InstancePolicy::adopt;
   bool enable_reloading = true;
   bool enable_project_importer = true;
   bool force_rebuild = false;
@@ -164,6 +164,7 @@ class Session final {
   void plan(Project& project, const Wanted& wanted, const std::string& reason, Plan& plan,
             ReloadSummary& summary);
   [[nodiscard]] bool python_source_changed(const std::string& name);
+  [[nodiscard]] ClassLayouts layouts_of(const Digest& digest, const std::string& build) const;
   Result<std::shared_ptr<ReloadTransaction>> start(Plan& plan);
   void finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary& summary);
   void mark_stale(Project& project, const Error& error);

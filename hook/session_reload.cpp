@@ -7,6 +7,7 @@
 #include "hook/extension_needs.hpp"
 #include "hook/project_libraries.hpp"
 #include "hook/session.hpp"
+#include "hook/stored_layouts.hpp"
 #include "hook/timestamp.hpp"
 #include "shadow_store/base/trace.hpp"
 #include "shadow_store/elf_image.hpp"
@@ -201,11 +202,23 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
             });
 }
 
+ClassLayouts Session::layouts_of(const Digest& digest, const std::string& build) const {
+  auto layouts = load_class_layouts(*fs_, *store_, digest);
+  if (layouts) return std::move(*layouts);
+  ClassLayouts unknown;
+  unknown.gap = "of the " + build + " build: " + layouts.error().message;
+  return unknown;
+}
+
 Result<std::shared_ptr<ReloadTransaction>> Session::start(Plan& plan) {
   if (!plan.modules.empty()) REHOOK_TRY(check_room());
   REHOOK_ASSIGN_OR_RETURN(const std::shared_ptr<ShadowFolder> folder, shadows());
-  auto transaction = std::make_shared<ReloadTransaction>(*fs_, *registries_, *folder,
-                                                         libraries_, extension_loader_.get());
+  for (Reloadable& module : plan.modules) {
+    module.before = layouts_of(module.extension->current.layouts, "running");
+    module.after = layouts_of(module.layouts, "new");
+  }
+  auto transaction = std::make_shared<ReloadTransaction>(
+      *fs_, *registries_, *folder, libraries_, options_.instances, extension_loader_.get());
   const auto cancel = [this] {
     const GilAcquire gil;
     if (PyErr_CheckSignals() == 0) return false;
@@ -227,7 +240,9 @@ Result<std::shared_ptr<ReloadTransaction>> Session::start(Plan& plan) {
 }
 
 void Session::finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary& summary) {
+  transaction.migrate();
   transaction.commit();
+  for (const auto& left : transaction.left_behind()) summary.left.push_back(left);
   commit_libraries(transaction.take_libraries());
   for (std::size_t i = 0; i < plan.modules.size(); ++i) {
     LoadedExtension& extension = *plan.modules[i].extension;
@@ -244,7 +259,6 @@ void Session::finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary& 
     const auto known = python_sources_.find(name);
     if (known != python_sources_.end()) remember_python_source(name, Path(known->second.name));
   }
-  for (const auto& left : transaction.left_behind()) summary.left.push_back(left);
 }
 
 void Session::forget_failure_of(const std::string& module) {

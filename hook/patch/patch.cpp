@@ -93,7 +93,8 @@ void Patch::adopt_classes() {
     adoption.reparent_children(type_of(pair.before), type_of(pair.after));
     if (Py_TYPE(pair.after.get()) == &PyType_Type) take_module_words(pair);
   }
-  for (const auto& [what, why] : adoption.left()) report_.left.push_back({what, why, 0});
+  for (const auto& [what, why] : adoption.left())
+    report_.left.push_back({what, why, 0, nullptr});
 }
 
 // C code names its classes by static variables and by its module's state: there, too, the old
@@ -159,17 +160,24 @@ void Patch::follow_references() {
 
 void Patch::count_instances(const HeapPassReport& heap) {
   for (const auto& [what, why] : pairs_.left) {
-    std::size_t count = 0;
+    LeftBehind left{what, why, 0, nullptr};
+    bool is_counted = false;
     for (const ObjectPair& pair : pairs_.replaced) {
-      const auto known = heap.instances.find(pair.before.get());
-      if ("instances of " + pair.name == what && known != heap.instances.end()) {
-        count = known->second;
+      if ("instances of " + pair.name != what) continue;
+      left.type = pair.before.get();
+      const auto seen = heap.instances.find(pair.before.get());
+      if (seen != heap.instances.end()) left.count = seen->second;
+      if (!seams_.count_instances) continue;
+      if (const auto count = seams_.count_instances(pair.before.get())) {
+        left.count = *count;
+        is_counted = true;
       }
     }
-    report_.left.push_back({what, why, count});
+    if (!is_counted || left.count > 0) report_.left.push_back(left);
   }
   for (const auto& [kind, count] : heap.skipped) {
-    report_.left.push_back({kind, "they refer to the old build and cannot be changed", count});
+    report_.left.push_back(
+        {kind, "they refer to the old build and cannot be changed", count, nullptr});
   }
 }
 

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_set>
@@ -19,7 +21,8 @@ namespace rehook {
 // Something that still is of the old build.
 struct LeftBehind {
   std::string what, why;
-  std::size_t count = 0;  // 0: not counted
+  std::size_t count = 0;           // 0: not counted
+  const PyObject* type = nullptr;  // the old class, when it is about instances
 };
 
 // Where a patch asks others.
@@ -30,6 +33,8 @@ struct PatchSeams {
   // all at once; the reason why not, with nothing changed, or "". Taken back by its owner.
   std::function<std::string(const std::vector<ObjectPair>& pairs)> adopt;
   Callables::Redirect redirect;
+  // How many instances of an old class there are, as its binding library counts them.
+  std::function<std::optional<std::size_t>(PyObject* type)> count_instances = {};
 };
 
 struct PatchReport {

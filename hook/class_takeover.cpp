@@ -1,0 +1,178 @@
+#include "hook/class_takeover.hpp"
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+namespace rehook {
+namespace {
+
+std::vector<const RehookBridge*> bridges_of(const std::vector<RetiredRegistry>& registries) {
+  std::vector<const RehookBridge*> bridges;
+  for (const RetiredRegistry& one : registries) bridges.push_back(one.bridge);
+  return bridges;
+}
+
+std::size_t instances_of(const AdoptionJudge::Judged& one) {
+  return one.bridge->instances(
+      one.before.get(), 1, [](PyObject* /*instance*/, void* /*context*/) {}, nullptr);
+}
+
+std::string full_name(PyObject* type) {
+  return string_attribute(type, "__module__") + "." + string_attribute(type, "__qualname__");
+}
+
+}  // namespace
+
+ClassTakeover::ClassTakeover(InstancePolicy policy, std::vector<JudgedExtension> extensions,
+                             std::vector<RetiredRegistry> registries)
+    : policy_(policy),
+      registries_(std::move(registries)),
+      judge_(policy, std::move(extensions), bridges_of(registries_)) {}
+
+PatchSeams ClassTakeover::seams() {
+  PatchSeams seams;
+  seams.judge = [this](PyObject* before, PyObject* after) {
+    return judge_.judge(before, after);
+  };
+  seams.adopt = [this](const std::vector<ObjectPair>& pairs) { return adopt(pairs); };
+  seams.redirect = [this](PyObject* before, PyObject* after) {
+    return redirect(before, after);
+  };
+  seams.count_instances = [this](PyObject* type) -> std::optional<std::size_t> {
+    for (const AdoptionJudge::Judged& one : judge_.bound()) {
+      if (one.before.get() == type) return instances_of(one);
+    }
+    return std::nullopt;
+  };
+  return seams;
+}
+
+std::string ClassTakeover::adopt(const std::vector<ObjectPair>& pairs) {
+  bool adopted = false;
+  for (const RetiredRegistry& registry : registries_) {
+    std::vector<RehookClassPair> its;
+    for (const ObjectPair& pair : pairs) {
+      RehookClass known{};
+      if (registry.bridge->describe(pair.before.get(), &known) != 0) {
+        its.push_back({pair.before.get(), pair.after.get()});
+      }
+    }
+    std::array<char, 512> text{};
+    if (its.empty()) continue;
+    if (registry.bridge->adopt(registry.handle, its.data(), its.size(), text.data(),
+                               text.size()) != 0) {
+      if (adopted) failure_ = text.data();
+      return text.data();
+    }
+    adopted = true;
+  }
+  return "";
+}
+
+bool ClassTakeover::redirect(PyObject* before, PyObject* after) {
+  for (const RetiredRegistry& registry : registries_) {
+    std::array<char, 512> text{};
+    if (registry.bridge->redirect != nullptr &&
+        registry.bridge->redirect(registry.handle, before, after, text.data(), text.size()) ==
+            0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+Status ClassTakeover::check() const {
+  if (failure_.empty()) return ok_status();
+  return Error{ErrorCode::unsafe, "the running classes cannot be taken over: " + failure_,
+               "restart the interpreter to run the new build"};
+}
+
+void ClassTakeover::lead_virtual_functions(LoadedExtension& extension,
+                                           const VirtualTables::Build& running,
+                                           const VirtualTables::Build& fresh) {
+  auto tables = std::make_unique<VirtualTables>();
+  Status status = tables->plan(running, fresh, extension.following, [&](std::string_view name) {
+    return judge_.keeps_layout(extension.name, name);
+  });
+  if (status) status = tables->apply();
+  if (!status) {
+    tables_failure_ = status.error().message;
+    return;
+  }
+  tables_.push_back({&extension, std::move(tables)});
+}
+
+// Python classes below a class that was replaced go on deriving from the old one.
+void ClassTakeover::report_subclasses(const AdoptionJudge::Judged& one,
+                                      std::vector<LeftBehind>& left) const {
+  std::set<PyObject*> known;
+  for (const AdoptionJudge::Judged& other : judge_.bound()) {
+    known.insert(other.before.get());
+    known.insert(other.after.get());
+  }
+  std::vector<Ref> waiting = {one.before};
+  for (std::size_t i = 0; i < waiting.size(); ++i) {
+    const Ref below =
+        Ref::steal(PyObject_CallMethod(waiting[i].get(), "__subclasses__", nullptr));
+    PyErr_Clear();
+    for (Py_ssize_t j = 0; below && j < PyList_GET_SIZE(below.get()); ++j) {
+      PyObject* const subclass = PyList_GET_ITEM(below.get(), j);
+      if (!known.insert(subclass).second) continue;
+      left.push_back({"class " + full_name(subclass),
+                      "it derives from the old " + full_name(one.before.get()), 0,
+                      one.before.get()});
+      waiting.push_back(Ref::borrow(subclass));
+    }
+  }
+}
+
+void ClassTakeover::report(std::vector<LeftBehind>& left) const {
+  for (const AdoptionJudge::Judged& one : judge_.bound()) {
+    if (!one.adopted) {
+      report_subclasses(one, left);
+      continue;
+    }
+    const bool follows = std::any_of(tables_.begin(), tables_.end(), [&](const Tables& tables) {
+      return tables.tables->covers(one.cpp_name);
+    });
+    const std::size_t count = follows || !one.is_polymorphic ? 0 : instances_of(one);
+    if (count == 0) continue;
+    left.push_back({"virtual functions of instances of " + full_name(one.before.get()),
+                    tables_failure_.empty() ? "their table of virtual functions was not found"
+                                            : tables_failure_,
+                    count, nullptr});
+  }
+}
+
+void ClassTakeover::migrate(std::vector<LeftBehind>& left) {
+  if (policy_ != InstancePolicy::migrate) return;
+  std::vector<ReplacedClass> replaced;
+  for (const AdoptionJudge::Judged& one : judge_.bound()) {
+    if (one.adopted || instances_of(one) == 0) continue;
+    replaced.push_back({one.before.get(), one.after.get(), one.bridge});
+  }
+  if (replaced.empty()) return;
+  migration_ = std::make_unique<InstanceMigration>(replaced);
+  Status status = migration_->collect();
+  if (status) status = migration_->convert();
+  if (!status) {
+    migration_.reset();
+    for (LeftBehind& one : left) {
+      if (one.type != nullptr) one.why += "; not migrated: " + status.error().message;
+    }
+    return;
+  }
+  std::erase_if(left, [&](const LeftBehind& one) {
+    return std::any_of(replaced.begin(), replaced.end(),
+                       [&](const ReplacedClass& other) { return one.type == other.old_class; });
+  });
+}
+
+void ClassTakeover::commit() {
+  if (migration_) migration_->commit();
+  for (Tables& one : tables_) one.extension->following = one.tables->commit();
+  tables_.clear();
+}
+
+}  // namespace rehook
