@@ -49,6 +49,14 @@ std::string foreign_nanobind_registry(const std::string& old_bytes,
   return "";
 }
 
+// The registry that a build made with another pybind11 than the bridge uses; empty when it is
+// the bridge's. The name (PYBIND11_INTERNALS_ID) is a text in the module.
+std::string foreign_pybind11_registry(const std::string& bytes, const RehookBridge& bridge) {
+  const std::size_t at = bytes.find("__pybind11_internals_v");
+  if (at == std::string::npos || bytes.find(bridge.internals_id) != std::string::npos) return "";
+  return bytes.c_str() + at;
+}
+
 bool is_shared_constant(PyObject* value) {
   return value == Py_None || PyBool_Check(value) || PyLong_Check(value) ||
          PyFloat_Check(value) || PyUnicode_Check(value) || PyBytes_Check(value) ||
@@ -220,15 +228,18 @@ Status ReloadTransaction::stage_bridge(const Item& item, BindingLibrary library,
     return error;
   }
   std::string other;
+  const auto old_bytes = fs_->read(item.plan.extension->current.file);
   if (library == BindingLibrary::nanobind) {
-    const auto old_bytes = fs_->read(item.plan.extension->current.file);
     other = foreign_nanobind_registry(old_bytes ? *old_bytes : "", **bridge);
+  } else if (old_bytes) {
+    other = foreign_pybind11_registry(*old_bytes, **bridge);
   }
   if (!other.empty()) {
     return Error{ErrorCode::unsafe,
                  "the running build of " + name +
-                     " and the new one may use different nanobinds " + "(" + other + " and " +
-                     (*bridge)->internals_id + ")",
+                     " and the new one use different versions of " +
+                     std::string(name_of(library)) + " (" + other + " and " +
+                     (*bridge)->internals_id + "), whose types never meet",
                  "restart the interpreter to run the new build"};
   }
   auto retired = std::find_if(retired_.begin(), retired_.end(),

@@ -132,7 +132,7 @@ def play(s: Session) -> None:
     s.type("importlib.reload(pondlife)")
     s.took("one file compiled, the module linked and taken over")
     s.type('pondlife.Frog("Freda").leap(rain=2)   # a new frog, the new code', gives=55.0)
-    s.type("fergus.leap(rain=2)   # alive and well, on the code he was made with", gives=35.0)
+    s.type("fergus.leap(rain=2)   # the same frog, and he knows the new leap", gives=55.0)
     s.type("round(pondlife.depth(soundings))   # the data never moved", gives=120)
 
     s.save(ALGO, LEAP_2, LEAP_BROKEN, "a slip of the finger")
@@ -157,7 +157,7 @@ def play(s: Session) -> None:
     s.say("\n# nothing changed")
     s.reload_with_report()
     s.check(not s.names["report"].modules, "something was reloaded although nothing changed")
-    s.type("fergus.travelled", gives=70.0)
+    s.type("fergus.travelled", gives=90.0)
     s.check(s.names["soundings"] is data and len(data) == 1_000_000, "the data is gone")
     s.say("\n# Fergus and a million soundings lived through three builds, a mistake and an undo.")
 
