@@ -267,7 +267,9 @@ void LayoutReader::add_unit(Dwarf_Die* unit, std::uint8_t kind, Dwarf_Die* split
   index(content, "", seen, 0);
   const bool is_code = kind != DW_UT_type && kind != DW_UT_partial &&
                        dwarf_srclang(content) != DW_LANG_Mips_Assembler;
-  if (is_code && !seen.has_types && !seen.imports) {
+  // The code of a link-time optimised program; its types are in the units it was made from.
+  const bool is_joined = name == "<artificial>";
+  if (is_code && !is_joined && !seen.has_types && !seen.imports) {
     note((name.empty() ? "a file" : name) + ": no types in the debug information");
   }
 }

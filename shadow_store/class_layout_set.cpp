@@ -83,6 +83,30 @@ void ClassLayoutSet::define(Id id, Description description) {
   node.description = std::move(description);
 }
 
+// The classes named in the template arguments of a class that is only declared: clang does not
+// describe every instance it uses.
+std::vector<ClassLayoutSet::Id> ClassLayoutSet::arguments_of(const std::string& name) const {
+  std::vector<Id> found;
+  // Each argument is a name between two of these, up to its own arguments' end.
+  constexpr std::string_view k_edges = "<,(";
+  for (std::size_t at = name.find_first_of(k_edges); at != std::string::npos;
+       at = name.find_first_of(k_edges, at + 1)) {
+    int depth = 0;
+    for (std::size_t end = at + 1; end < name.size(); ++end) {
+      const char c = name[end];
+      const bool ends = depth == 0 && (c == ',' || c == '>' || c == '*' || c == '&' ||
+                                       c == '(' || c == ')' || c == '[' || c == ' ');
+      if (ends) {
+        const auto known = ids_.find(name.substr(at + 1, end - at - 1));
+        if (known != ids_.end()) found.push_back(known->second);
+        break;
+      }
+      depth += c == '<' ? 1 : c == '>' ? -1 : 0;
+    }
+  }
+  return found;
+}
+
 // What `from` leads to: classes of user code by their places, the libraries' in between as one
 // digest.
 void ClassLayoutSet::add_reached(Id from, const std::vector<std::uint32_t>& place,
@@ -94,7 +118,8 @@ void ClassLayoutSet::add_reached(Id from, const std::vector<std::uint32_t>& plac
   while (!waiting.empty()) {
     const Node& node = nodes_[waiting.back()];
     waiting.pop_back();
-    for (const Id next : node.description.reaches) {
+    const std::vector<Id> named = node.defined ? std::vector<Id>() : arguments_of(node.name);
+    for (const Id next : node.defined ? node.description.reaches : named) {
       if (!seen.insert(next).second) continue;
       if (nodes_[next].user) {
         reached.insert(place[next]);

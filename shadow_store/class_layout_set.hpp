@@ -41,6 +41,7 @@ class ClassLayoutSet final {
     Description description;
     Digest digest;  // of the lines
   };
+  [[nodiscard]] std::vector<Id> arguments_of(const std::string& name) const;
   void add_reached(Id from, const std::vector<std::uint32_t>& place, ClassLayout& layout) const;
 
   std::vector<Node> nodes_;

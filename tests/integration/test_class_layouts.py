@@ -85,7 +85,8 @@ class Layouts:
             name = self._text()
             self._at += 2
             lines = [self._text() for _ in range(self._number())]
-            self._at += 4 * self._number() + 16
+            reached = self._number()
+            self._at += 4 * reached + 16
             self.classes[name] = lines
 
     def _number(self):

@@ -97,7 +97,7 @@ def test_scikit_build_core_defaults(make, describe, reading):
     assert found["inputs"] == [str(root / "pyproject.toml")]
     assert found["missing_requirements"] == []
     assert found["suffixes"][0] == sysconfig.get_config_var("EXT_SUFFIX")
-    assert found["cmake_args"][0] == "-DCMAKE_INTERPROCEDURAL_OPTIMIZATION:BOOL=OFF"
+    assert "-DCMAKE_INTERPROCEDURAL_OPTIMIZATION:BOOL=OFF" in found["cmake_args"][:2]
     defined = values(found)
     assert defined["SKBUILD"] == "2"
     assert defined["SKBUILD_STATE"] == "editable"
@@ -394,6 +394,8 @@ def test_the_cache_equals_the_one_of_an_editable_build(make, describe, tmp_path,
     )
     own = {
         "CMAKE_INTERPROCEDURAL_OPTIMIZATION",  # ours, on purpose
+        "CMAKE_PROJECT_TOP_LEVEL_INCLUDES",
+        "CMAKE_STRIP",
         "CMAKE_CACHEFILE_DIR",
         "CMAKE_FIND_PACKAGE_REDIRECTS_DIR",
         "demo_BINARY_DIR",
@@ -782,3 +784,22 @@ def test_find_project(make, tmp_path):
     assert find_project(str(root / "plain" / "sub")) == str(root / "plain")
     assert find_project(str(root / "only_py")) == ""
     assert find_project(str(tmp_path)) == ""
+
+
+def test_class_layouts_are_kept_in_a_build_folder_of_ours(make, describe):
+    root = make({"CMakeLists.txt": CMAKE})
+    defined = values(describe(root))
+    (include,) = defined["CMAKE_PROJECT_TOP_LEVEL_INCLUDES"].split(";")
+    assert os.path.isfile(include)
+    assert os.path.basename(defined["CMAKE_STRIP"]) == "true"
+    theirs = values(describe(root, {"build-dir": "out"}))
+    assert "CMAKE_PROJECT_TOP_LEVEL_INCLUDES" not in theirs
+    assert "CMAKE_STRIP" not in theirs
+
+
+def test_what_the_user_includes_and_strips_with_stays(make, describe):
+    root = make({"CMakeLists.txt": CMAKE})
+    arguments = ["-DCMAKE_PROJECT_TOP_LEVEL_INCLUDES=a.cmake;b.cmake", "-DCMAKE_STRIP=/my/strip"]
+    defined = values(describe(root, {"cmake-args": arguments}))
+    assert defined["CMAKE_PROJECT_TOP_LEVEL_INCLUDES"].startswith("a.cmake;b.cmake;/")
+    assert defined["CMAKE_STRIP"] == "/my/strip"
