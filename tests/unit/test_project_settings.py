@@ -790,8 +790,8 @@ def test_class_layouts_are_kept_in_a_build_folder_of_ours(make, describe):
     root = make({"CMakeLists.txt": CMAKE})
     defined = values(describe(root))
     (include,) = defined["CMAKE_PROJECT_TOP_LEVEL_INCLUDES"].split(";")
-    assert os.path.isfile(include)
-    assert os.path.basename(defined["CMAKE_STRIP"]) == "true"
+    assert Path(include).is_file()
+    assert Path(defined["CMAKE_STRIP"]).name == "true"
     theirs = values(describe(root, {"build-dir": "out"}))
     assert "CMAKE_PROJECT_TOP_LEVEL_INCLUDES" not in theirs
     assert "CMAKE_STRIP" not in theirs
