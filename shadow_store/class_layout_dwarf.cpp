@@ -1,9 +1,5 @@
 // Reads class layouts out of DWARF, versions 2 to 5. See "DWARF Debugging Information Format,
 // Version 5", chapter 5; and dwarf_get_units(3) and friends of elfutils.
-#include <dwarf.h>
-#include <elfutils/libdw.h>
-#include <gelf.h>
-
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -13,158 +9,25 @@
 #include <vector>
 
 #include "shadow_store/base/file_system.hpp"
+#include "shadow_store/class_layout_dwarf.hpp"
 #include "shadow_store/class_layout_plugin.hpp"
 #include "shadow_store/class_layout_set.hpp"
 
 namespace rehook {
 namespace {
 
+using namespace dwarf;  // NOLINT(google-build-using-namespace): this file is made of it
+
 using Id = ClassLayoutSet::Id;
 using Description = ClassLayoutSet::Description;
 
 constexpr int k_deepest = 100;  // nesting of scopes and types; no program comes near it
-
-std::string text_of(const char* text) {
-  return text == nullptr ? std::string() : std::string(text);
-}
-
-std::optional<Dwarf_Word> number(Dwarf_Die* die, unsigned attribute) {
-  Dwarf_Attribute found;
-  Dwarf_Word value = 0;
-  if (dwarf_attr(die, attribute, &found) == nullptr) return std::nullopt;
-  if (dwarf_formudata(&found, &value) != 0) return std::nullopt;
-  return value;
-}
-
-// A number, or the bytes of an expression (the offset of a virtual base, a vtable's slot).
-std::string number_or_block(Dwarf_Die* die, unsigned attribute) {
-  if (const auto value = number(die, attribute)) return std::to_string(*value);
-  Dwarf_Attribute found;
-  Dwarf_Block block{};
-  if (dwarf_attr(die, attribute, &found) == nullptr) return "";
-  if (dwarf_formblock(&found, &block) != 0) return "?";
-  // DW_OP_constu with a one-byte operand, as every vtable slot below 128.
-  if (block.length == 2 && block.data[0] == DW_OP_constu && block.data[1] < 0x80) {
-    return std::to_string(block.data[1]);
-  }
-  std::string bytes = "expression";
-  for (Dwarf_Word i = 0; i < std::min<Dwarf_Word>(block.length, 64); ++i) {
-    bytes += ":" + std::to_string(block.data[i]);
-  }
-  return bytes;
-}
-
-bool refer(Dwarf_Die* die, unsigned attribute, Dwarf_Die& target) {
-  Dwarf_Attribute found;
-  return dwarf_attr_integrate(die, attribute, &found) != nullptr &&
-         dwarf_formref_die(&found, &target) != nullptr;
-}
-
-// With -fdebug-types-section a class is a mere reference to the unit that describes it.
-bool is_skeleton(Dwarf_Die* die) {
-  return dwarf_hasattr(die, DW_AT_signature) != 0;
-}
-
-bool is_flagged(Dwarf_Die* die, unsigned attribute) {
-  Dwarf_Attribute found;
-  bool value = false;
-  return dwarf_attr(die, attribute, &found) != nullptr && dwarf_formflag(&found, &value) == 0 &&
-         value;
-}
-
-bool is_class_tag(int tag) {
-  return tag == DW_TAG_class_type || tag == DW_TAG_structure_type || tag == DW_TAG_union_type ||
-         tag == DW_TAG_enumeration_type;
-}
-
-// Calls each(child) until it gives false.
-template <typename Each>
-void for_children(Dwarf_Die* parent, Each each) {
-  Dwarf_Die child;
-  if (dwarf_child(parent, &child) != 0) return;
-  do {
-    if (!each(&child)) return;
-  } while (dwarf_siblingof(&child, &child) == 0);
-}
-
-struct ElfCloser {
-  void operator()(Elf* elf) const { elf_end(elf); }
-};
-struct DwarfCloser {
-  void operator()(Dwarf* dwarf) const { dwarf_end(dwarf); }
-};
 
 // Until libdw has seen a type unit, references to it by signature lead nowhere.
 void see_all_units(Dwarf* dwarf) {
   Dwarf_CU* cu = nullptr;
   while (dwarf_get_units(dwarf, cu, &cu, nullptr, nullptr, nullptr, nullptr) == 0) {
   }
-}
-
-// A file in memory: one that changes under us must not end the process (SIGBUS).
-struct OpenFile {
-  std::string bytes;
-  std::unique_ptr<Elf, ElfCloser> elf;
-  std::unique_ptr<Dwarf, DwarfCloser> dwarf;
-};
-
-// Where the code of the units is.
-class CodeRanges {
- public:
-  void add(Dwarf_Die* unit) {
-    Dwarf_Addr base = 0, begin = 0, end = 0;
-    std::ptrdiff_t offset = 0;
-    // Corrupt ranges could go on for ever.
-    for (int i = 0; i < 1'000'000; ++i) {
-      offset = dwarf_ranges(unit, offset, &base, &begin, &end);
-      if (offset <= 0) return;
-      ranges_.emplace_back(begin, end);
-    }
-  }
-  void sort() {
-    std::sort(ranges_.begin(), ranges_.end());
-    Dwarf_Addr reached = 0;
-    for (auto& [begin, end] : ranges_) end = reached = std::max(reached, end);
-  }
-  [[nodiscard]] bool contains(Dwarf_Addr address) const {
-    const auto after =
-        std::upper_bound(ranges_.begin(), ranges_.end(), std::pair(address, ~Dwarf_Addr{0}));
-    return after != ranges_.begin() && address < std::prev(after)->second;
-  }
-
- private:
-  std::vector<std::pair<Dwarf_Addr, Dwarf_Addr>> ranges_;
-};
-
-// Functions that compilers, not people, put into a library.
-bool is_made_by_tools(std::string_view name) {
-  for (const std::string_view one :
-       {"__", "_ZTh", "_ZTv", "_ZTc", "_init", "_fini", "_start"}) {
-    if (name.starts_with(one)) return true;
-  }
-  return name == "frame_dummy" || name.find("register_tm_clones") != std::string_view::npos;
-}
-
-// The first function outside all ranges, or "".
-std::string uncovered_function(Elf* elf, const CodeRanges& ranges, bool& has_symbols) {
-  for (Elf_Scn* section = nullptr; (section = elf_nextscn(elf, section)) != nullptr;) {
-    GElf_Shdr header;
-    if (gelf_getshdr(section, &header) == nullptr || header.sh_type != SHT_SYMTAB) continue;
-    Elf_Data* const data = elf_getdata(section, nullptr);
-    if (data == nullptr || header.sh_entsize == 0) continue;
-    has_symbols = true;
-    for (std::size_t i = 0; i < data->d_size / header.sh_entsize; ++i) {
-      GElf_Sym symbol;
-      if (gelf_getsym(data, static_cast<int>(i), &symbol) == nullptr) break;
-      if (GELF_ST_TYPE(symbol.st_info) != STT_FUNC || symbol.st_shndx == SHN_UNDEF ||
-          symbol.st_size == 0 || ranges.contains(symbol.st_value)) {
-        continue;
-      }
-      const std::string name = text_of(elf_strptr(elf, header.sh_link, symbol.st_name));
-      if (!is_made_by_tools(name)) return name.empty() ? "?" : name;
-    }
-  }
-  return "";
 }
 
 class LayoutReader {

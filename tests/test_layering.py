@@ -26,7 +26,7 @@ ONLY_IN = {
     r"pybind11/.*": (r"hook/bindings[^/]*\.(cpp|hpp)|hook/registry/pybind11_[^/]*", None),
     r"git2(/.*|\.h)": (r"builder/[^/]*", 1),
     r"xxhash\.h": (r"shadow_store/base/[^/]*", 1),
-    r"elfutils/.*|dwarf\.h|libelf\.h|gelf\.h": (r"shadow_store/[^/]*", 1),
+    r"elfutils/.*|dwarf\.h|libelf\.h|gelf\.h": (r"shadow_store/class_layout_dwarf[^/]*", 1),
     r"elf\.h": (r"shadow_store/.*", None),
     r"nlohmann/.*": (r"builder/cmake_file_api\.cpp", 1),
 }
