@@ -6,6 +6,7 @@
 
 #include "hook/extension_loader.hpp"
 #include "hook/patch/library_data.hpp"
+#include "hook/thread_stacks.hpp"
 #include "shadow_store/base/trace.hpp"
 #include "shadow_store/elf_image.hpp"
 
@@ -53,7 +54,8 @@ std::string foreign_nanobind_registry(const std::string& old_bytes,
 // the bridge's. The name (PYBIND11_INTERNALS_ID) is a text in the module.
 std::string foreign_pybind11_registry(const std::string& bytes, const RehookBridge& bridge) {
   const std::size_t at = bytes.find("__pybind11_internals_v");
-  if (at == std::string::npos || bytes.find(bridge.internals_id) != std::string::npos) return "";
+  if (at == std::string::npos || bytes.find(bridge.internals_id) != std::string::npos)
+    return "";
   return bytes.c_str() + at;
 }
 
@@ -393,7 +395,13 @@ Status ReloadTransaction::patch() {
   patch_->plan();
   patch_->apply();
   REHOOK_TRY(classes_->check());
-  for (const Item& item : items_) lead_virtual_functions(item);
+  for (const Item& item : items_) {
+    lead_virtual_functions(item);
+    if (const std::size_t threads = count_threads_inside({item.old_range}); threads > 0) {
+      left_.push_back({"threads inside the old build of " + item.plan.extension->name,
+                       "calls in flight finish in the code they began in", threads, nullptr});
+    }
+  }
   const PatchReport& report = patch_->report();
   left_.insert(left_.end(), report.left.begin(), report.left.end());
   classes_->report(left_);
