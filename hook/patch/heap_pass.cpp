@@ -114,7 +114,10 @@ void HeapPass::exclude_class_parts() {
 
 // What a class of the old build is made of stays with it, and calls that are bound to it.
 bool HeapPass::is_left_alone(PyObject* referrer, PyObject* target) const {
-  if (is_descriptor(referrer) || PyCFunction_Check(referrer)) return true;
+  // A module object's state is its build's own.
+  if (is_descriptor(referrer) || PyCFunction_Check(referrer) || PyModule_Check(referrer)) {
+    return true;
+  }
   return PyType_Check(target) && Py_TYPE(referrer) == &PySuper_Type;
 }
 
