@@ -56,8 +56,9 @@ Ref descriptor_for(PyTypeObject* type, PyObject* value) {
 
 std::vector<Ref> subclasses_of(PyTypeObject* type) {
   std::vector<Ref> found;
-  const Ref list = Ref::steal(
-      PyObject_CallMethod(reinterpret_cast<PyObject*>(type), "__subclasses__", nullptr));
+  // type's own method: a metaclass may have Python code for looking up an attribute.
+  const Ref list = Ref::steal(PyObject_CallMethod(reinterpret_cast<PyObject*>(&PyType_Type),
+                                                  "__subclasses__", "O", type));
   if (!list) PyErr_Clear();
   for (Py_ssize_t i = 0; list && i < PyList_GET_SIZE(list.get()); ++i) {
     found.push_back(Ref::borrow(PyList_GET_ITEM(list.get(), i)));

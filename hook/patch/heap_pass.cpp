@@ -208,10 +208,6 @@ bool HeapPass::tuple(PyObject* referrer) {
 }
 
 void HeapPass::other(PyObject* referrer) {
-  if (is_frame_like(referrer)) {
-    ++report_.skipped[kind_of(referrer)];
-    return;
-  }
   const bool is_container = PyDict_Check(referrer) || PyList_Check(referrer) ||
                             PyTuple_Check(referrer) || PyAnySet_Check(referrer);
   if (PyType_HasFeature(Py_TYPE(referrer), Py_TPFLAGS_MANAGED_DICT)) instance_dict(referrer);
@@ -231,6 +227,10 @@ void HeapPass::other(PyObject* referrer) {
   std::sort(found.targets.begin(), found.targets.end());
   found.targets.erase(std::unique(found.targets.begin(), found.targets.end()),
                       found.targets.end());
+  if (is_frame_like(referrer)) {
+    if (!found.targets.empty()) ++report_.skipped[kind_of(referrer)];
+    return;
+  }
   if (!is_container && !found.targets.empty() && deque_type() != nullptr &&
       PyObject_TypeCheck(referrer, deque_type()) != 0) {
     deque(referrer);
