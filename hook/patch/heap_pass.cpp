@@ -4,6 +4,7 @@
 #include <memory>
 #include <tuple>
 
+#include "hook/patch/class_adoption.hpp"
 #include "hook/patch/gc_heap.hpp"
 #include "hook/patch/hash_tables.hpp"
 
@@ -86,9 +87,20 @@ void HeapPass::scan() {
   report_.objects = context.objects;
 }
 
+void HeapPass::add_family(PyTypeObject* type) {
+  types_.push_back(type);
+  for (const Ref& child : subclasses_of(type)) {
+    add_family(reinterpret_cast<PyTypeObject*>(child.get()));
+  }
+}
+
 // A class that derives from a target keeps its bases; the target keeps its own dictionary.
 void HeapPass::exclude_class_parts() {
   const ObjectMap& references = targets_->references;
+  // The collector does not know static types; those concerned are the targets and their kin.
+  for (const auto* classes : {&targets_->retired, &targets_->adopted}) {
+    for (PyObject* object : *classes) add_family(reinterpret_cast<PyTypeObject*>(object));
+  }
   for (PyTypeObject* type : types_) {
     const PyObject* mro = type->tp_mro;
     bool derived = false;

@@ -403,7 +403,7 @@ for turn in range(30):
 gc.collect()
 assert pkg.calls() == 0  # the state of the last generation
 for number, (greet, calls, kind, thing, count) in enumerate(kept):
-    assert greet is pkg.greet and calls is pkg.calls and kind is getattr(pkg, cls)
+    assert (greet, calls, kind) == (pkg.greet, pkg.calls, getattr(pkg, cls)), number
     assert greet() == f"hello from {phases}" and calls() == number + 1
     assert thing.describe() == described
     assert not isinstance(thing, kind)
