@@ -217,7 +217,11 @@ print(json.dumps([one["what"] for one in report.left]))
 def test_a_rollback(capi):
     """A reload that fails after the patch leaves nothing of it, not even a reference."""
     capi.write("patch_capi/user.py", "from ._core import becomes_class, old_name\n")
-    capi.edit("core.c", '    {"is_box",', '#if VERSION == 1\n    {"old_name", noargs, METH_NOARGS, NULL},\n#endif\n    {"is_box",')
+    capi.edit(
+        "core.c",
+        '    {"is_box",',
+        '#if VERSION == 1\n    {"old_name", noargs, METH_NOARGS, NULL},\n#endif\n    {"is_box",',
+    )
     result = capi.run(
         HELPERS
         + """
@@ -261,6 +265,7 @@ for attempt in range(3):
         except TypeError:
             continue
         raise AssertionError("called without its argument")
+    del call  # a method that holds its object
 print(json.dumps("fine"))
 """,
         env=STRICT,
@@ -352,8 +357,10 @@ def test_foreign_functions_are_not_touched(built):
             PyMODINIT_FUNC PyInit__core(void) { return PyModuleDef_Init(&def); }
             """,
     }
-    result = built("shows", files=files).run(
-        """
+    result = (
+        built("shows", files=files)
+        .run(
+            """
         import math
         import rehook
         rehook.install(projects=[ROOT])
@@ -363,7 +370,9 @@ def test_foreign_functions_are_not_touched(built):
         rehook.reload()
         print(json.dumps([m.function is math.cos, held is math.sin, math.sin(0.0), math.cos(0.0)]))
         """
-    ).json
+        )
+        .json
+    )
     assert result == [True, True, 0.0, 1.0]
 
 
@@ -482,8 +491,10 @@ def cython():
 @pytest.mark.usefixtures("cython")
 def test_cython_functions(built):
     """Defaults, attributes and weak references of a Cython function survive its new body."""
-    result = built("cythonic", files=CYTHON).run(
-        """
+    result = (
+        built("cythonic", files=CYTHON)
+        .run(
+            """
         import gc, weakref
         import rehook
         rehook.install(projects=[ROOT])
@@ -501,7 +512,9 @@ def test_cython_functions(built):
                  f.__defaults__, f.__name__]
         print(json.dumps([before, after]))
         """,
-        env=STRICT,
-    ).json
+            env=STRICT,
+        )
+        .json
+    )
     assert result[0] == [102, 103, 106]
     assert result[1] == [204, 203, 213, 206, 106, 1, True, True, [3], "f"]
