@@ -69,22 +69,6 @@ def check():
             assert all(key in thing for key in thing), thing
     return tables
 
-def holders(things):
-    "Who refers to them, but for what is our own and what belongs to a class itself."
-    ids = {id(thing) for thing in things}
-    found = []
-    for thing in gc.get_referrers(*things):
-        if thing is things or type(thing).__name__ in ("frame", "method_descriptor", "module",
-                "getset_descriptor", "member_descriptor", "wrapper_descriptor", "builtin_function_or_method",
-                "classmethod_descriptor", "type"):
-            continue
-        if isinstance(thing, tuple) and thing and thing[-1] is object:
-            continue  # an mro
-        if isinstance(thing, dict) and thing.get("__module__") == "patch_capi._core":
-            continue
-        found.append(type(thing).__name__)
-    return found
-
 tables = check()
 seen = []
 for version in (2, 1, 3, 1):
