@@ -378,8 +378,8 @@ Status ReloadTransaction::patch() {
   for (const auto& [dict, saved] : namespaces_) copies.insert(saved.second.get());
   const auto is_code = [code](const void* address) {
     const auto at = reinterpret_cast<std::uintptr_t>(address);
-    return std::any_of(code.begin(), code.end(), [at](const LoadedLibrary& library) {
-      return at >= library.begin && at < library.end;
+    return std::any_of(code.begin(), code.end(), [at](const LoadedLibrary& range) {
+      return at >= range.begin && at < range.end;
     });
   };
   std::vector<JudgedExtension> judged;

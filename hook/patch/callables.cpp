@@ -21,15 +21,23 @@ bool is_wrapper(PyObject* object) {
          PyObject_TypeCheck(object, &PyClassMethod_Type) != 0;
 }
 
+// The attribute as the type's C code gives it, whatever a Python subclass says.
+Ref plain_attribute(PyObject* object, const char* name) {
+  const Ref key = from_string(name);
+  Ref value = key ? Ref::steal(PyObject_GenericGetAttr(object, key.get())) : Ref();
+  PyErr_Clear();
+  return value;
+}
+
 bool has_wrapper_layout(PyObject* object) {
-  const Ref inner = optional_attribute(object, "__func__");
+  const Ref inner = plain_attribute(object, "__func__");
   return inner && reinterpret_cast<MethodWrapperLayout*>(object)->callable == inner.get();
 }
 
 bool has_property_layout(PyObject* object) {
   const auto* layout = reinterpret_cast<PropertyLayout*>(object);
   const auto same = [&](const char* name, PyObject* word) {
-    const Ref value = optional_attribute(object, name);
+    const Ref value = plain_attribute(object, name);
     return value.get() == (word == nullptr ? Py_None : word);
   };
   return same("fget", layout->get) && same("fset", layout->set) && same("fdel", layout->del);

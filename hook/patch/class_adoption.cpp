@@ -54,17 +54,6 @@ Ref descriptor_for(PyTypeObject* type, PyObject* value) {
   return Ref::borrow(value);
 }
 
-std::vector<Ref> subclasses_of(PyTypeObject* type) {
-  std::vector<Ref> found;
-  const Ref list = Ref::steal(
-      PyObject_CallMethod(reinterpret_cast<PyObject*>(type), "__subclasses__", nullptr));
-  if (!list) PyErr_Clear();
-  for (Py_ssize_t i = 0; list && i < PyList_GET_SIZE(list.get()); ++i) {
-    found.push_back(Ref::borrow(PyList_GET_ITEM(list.get(), i)));
-  }
-  return found;
-}
-
 void** slot_at(PyTypeObject* type, std::size_t offset) {
   return reinterpret_cast<void**>(reinterpret_cast<char*>(type) + offset);
 }
@@ -86,6 +75,18 @@ constexpr std::array k_bare_slots = {
 };
 
 }  // namespace
+
+std::vector<Ref> subclasses_of(PyTypeObject* type) {
+  std::vector<Ref> found;
+  // type's own method: a metaclass may have Python code for looking up an attribute.
+  const Ref list = Ref::steal(PyObject_CallMethod(reinterpret_cast<PyObject*>(&PyType_Type),
+                                                  "__subclasses__", "O", type));
+  if (!list) PyErr_Clear();
+  for (Py_ssize_t i = 0; list && i < PyList_GET_SIZE(list.get()); ++i) {
+    found.push_back(Ref::borrow(PyList_GET_ITEM(list.get(), i)));
+  }
+  return found;
+}
 
 bool is_enum_class(PyTypeObject* type) {
   PyObject* const names = type->tp_dict;

@@ -52,6 +52,8 @@ class ClassAdoption final {
   std::vector<std::pair<std::string, std::string>> left_;
 };
 
+// The classes that name `type` as a base; asked without any Python code of a metaclass.
+[[nodiscard]] std::vector<Ref> subclasses_of(PyTypeObject* type);
 // Whether `type` was made by enum.EnumType; its members stay, see enum_adoption.hpp.
 [[nodiscard]] bool is_enum_class(PyTypeObject* type);
 

@@ -88,7 +88,8 @@ void adopt_members(const EnumMembers& members, PyTypeObject* before, PyTypeObjec
   for (const Ref& member : members.added) {
     if (Py_TYPE(member.get()) != after) continue;
     journal.become(member.get(), before);
-    const Ref dict = optional_attribute(member.get(), "__dict__");
+    const Ref dict = Ref::steal(PyObject_GenericGetDict(member.get(), nullptr));
+    PyErr_Clear();
     if (dict && PyDict_Check(dict.get()) &&
         PyDict_Contains(dict.get(), owner_name.get()) == 1) {
       std::ignore =

@@ -2,6 +2,7 @@
 
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 namespace rehook {
 namespace {
@@ -11,28 +12,50 @@ PyObject* replaced(PyObject* object, const ObjectMap& replacements) {
   return other != nullptr ? other : object;
 }
 
-// An OrderedDict keeps a list of its own beside the table.
-bool rebuild_ordered(PyObject* dict, const ObjectMap& replacements) {
-  // The table cannot be asked for a key whose hash is another one now.
-  std::unordered_map<PyObject*, Ref> values;
+// Objects/odictobject.c: an OrderedDict keeps a list of its keys beside the table. Its own
+// iterator looks each key up, which fails for a key that hashes differently.
+struct OrderedNode {
+  PyObject* key;
+  Py_hash_t hash;
+  OrderedNode *next, *previous;
+};
+struct OrderedLayout {
+  PyDictObject dict;
+  OrderedNode *first, *last;
+  void** fast_nodes;
+  Py_ssize_t fast_nodes_size;
+  void* resize_sentinel;
+  std::size_t state;
+  PyObject *attributes, *weak_references;
+};
+
+// In its own order, which move_to_end() may have made another one than the table's.
+bool ordered_items(PyObject* dict, std::vector<std::pair<Ref, Ref>>& items) {
+  if (PyODict_Type.tp_basicsize != sizeof(OrderedLayout)) return false;
+  std::unordered_map<PyObject*, PyObject*> values;
   PyObject *key = nullptr, *value = nullptr;
   Py_ssize_t at = 0;
-  while (PyDict_Next(dict, &at, &key, &value) != 0) values[key] = Ref::borrow(value);
-  // In its own order, which move_to_end() may have made another one than the table's.
-  const Ref keys = Ref::steal(PySequence_List(dict));
-  if (!keys) return false;
+  while (PyDict_Next(dict, &at, &key, &value) != 0) values[key] = value;
+  const auto* node = reinterpret_cast<OrderedLayout*>(dict)->first;
+  for (; node != nullptr && items.size() < values.size(); node = node->next) {
+    const auto found = values.find(node->key);
+    if (found == values.end()) return false;
+    items.emplace_back(Ref::borrow(found->first), Ref::borrow(found->second));
+  }
+  return node == nullptr && items.size() == values.size();
+}
+
+bool rebuild_ordered(PyObject* dict, const ObjectMap& replacements) {
+  std::vector<std::pair<Ref, Ref>> items;
+  if (!ordered_items(dict, items)) return false;
   const Ref clear =
       Ref::steal(PyObject_GetAttrString(reinterpret_cast<PyObject*>(&PyODict_Type), "clear"));
   const Ref done = clear ? Ref::steal(PyObject_CallOneArg(clear.get(), dict)) : Ref();
-  for (Py_ssize_t i = 0; done && i < PyList_GET_SIZE(keys.get()); ++i) {
-    key = PyList_GET_ITEM(keys.get(), i);
-    const auto found = values.find(key);
-    if (found == values.end()) continue;
-    if (PyODict_SetItem(dict, replaced(key, replacements), found->second.get()) < 0) {
-      return false;
-    }
+  if (!done) return false;
+  for (const auto& [key, value] : items) {
+    if (PyODict_SetItem(dict, replaced(key.get(), replacements), value.get()) < 0) return false;
   }
-  return static_cast<bool>(done);
+  return true;
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <memory>
 #include <tuple>
 
+#include "hook/patch/class_adoption.hpp"
 #include "hook/patch/gc_heap.hpp"
 #include "hook/patch/hash_tables.hpp"
 
@@ -86,9 +87,20 @@ void HeapPass::scan() {
   report_.objects = context.objects;
 }
 
+void HeapPass::add_family(PyTypeObject* type) {
+  types_.push_back(type);
+  for (const Ref& child : subclasses_of(type)) {
+    add_family(reinterpret_cast<PyTypeObject*>(child.get()));
+  }
+}
+
 // A class that derives from a target keeps its bases; the target keeps its own dictionary.
 void HeapPass::exclude_class_parts() {
   const ObjectMap& references = targets_->references;
+  // The collector does not know static types; those concerned are the targets and their kin.
+  for (const auto* classes : {&targets_->retired, &targets_->adopted}) {
+    for (PyObject* object : *classes) add_family(reinterpret_cast<PyTypeObject*>(object));
+  }
   for (PyTypeObject* type : types_) {
     const PyObject* mro = type->tp_mro;
     bool derived = false;
@@ -114,7 +126,10 @@ void HeapPass::exclude_class_parts() {
 
 // What a class of the old build is made of stays with it, and calls that are bound to it.
 bool HeapPass::is_left_alone(PyObject* referrer, PyObject* target) const {
-  if (is_descriptor(referrer) || PyCFunction_Check(referrer)) return true;
+  // A module object's state is its build's own.
+  if (is_descriptor(referrer) || PyCFunction_Check(referrer) || PyModule_Check(referrer)) {
+    return true;
+  }
   return PyType_Check(target) && Py_TYPE(referrer) == &PySuper_Type;
 }
 
@@ -205,10 +220,6 @@ bool HeapPass::tuple(PyObject* referrer) {
 }
 
 void HeapPass::other(PyObject* referrer) {
-  if (is_frame_like(referrer)) {
-    ++report_.skipped[kind_of(referrer)];
-    return;
-  }
   const bool is_container = PyDict_Check(referrer) || PyList_Check(referrer) ||
                             PyTuple_Check(referrer) || PyAnySet_Check(referrer);
   if (PyType_HasFeature(Py_TYPE(referrer), Py_TPFLAGS_MANAGED_DICT)) instance_dict(referrer);
@@ -228,6 +239,10 @@ void HeapPass::other(PyObject* referrer) {
   std::sort(found.targets.begin(), found.targets.end());
   found.targets.erase(std::unique(found.targets.begin(), found.targets.end()),
                       found.targets.end());
+  if (is_frame_like(referrer)) {
+    if (!found.targets.empty()) ++report_.skipped[kind_of(referrer)];
+    return;
+  }
   if (!is_container && !found.targets.empty() && deque_type() != nullptr &&
       PyObject_TypeCheck(referrer, deque_type()) != 0) {
     deque(referrer);

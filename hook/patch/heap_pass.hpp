@@ -52,6 +52,7 @@ class HeapPass final {
 
  private:
   void scan();
+  void add_family(PyTypeObject* type);
   void exclude_class_parts();
   void visit(PyObject* referrer);
   void dict(PyObject* referrer);

@@ -14,6 +14,13 @@ void forget_caches(PyObject* owner) {
   }
 }
 
+// A thread may be inside a call of `function`, without the GIL, and use what it was bound to: a
+// module's state, a binding library's record. That is never released, as after commit().
+bool may_be_in_use(PyObject* function, PyObject* bound) {
+  return PyCFunction_Check(function) && bound != nullptr && bound != function &&
+         !PyUnicode_Check(bound) && !PyType_Check(bound);
+}
+
 void exchange_bodies(PyObject* one, PyObject* other) {
   const PyTypeObject* type = Py_TYPE(one);
   for (Py_ssize_t at = sizeof(PyObject);
@@ -136,7 +143,9 @@ void Journal::undo() {
         Py_SET_TYPE(entry->owner, static_cast<PyTypeObject*>(entry->before));
         break;
       case Kind::reference:
-        garbage.push_back(static_cast<PyObject*>(*entry->slot));
+        if (!may_be_in_use(entry->owner, static_cast<PyObject*>(*entry->slot))) {
+          garbage.push_back(static_cast<PyObject*>(*entry->slot));
+        }
         [[fallthrough]];
       case Kind::word:
         *entry->slot = entry->before;

@@ -63,9 +63,14 @@ for old, new in CHANGES.items():
     assert B.count(old) == 1, old
     B = B.replace(old, new)
 
+now = "A"  # what the program runs
+
 def become(letter):
+    global now
     write("types.cpp", {"A": A, "B": B}[letter])
-    return rehook.reload()
+    report = rehook.reload()
+    now = letter
+    return report
 
 class World:
     "What a program may hold of one build, and how that must behave for ever."
@@ -73,11 +78,10 @@ class World:
     def __init__(self, letter):
         self.plus = {"A": 0, "B": 1000}[letter]
         self.mark = {"A": "", "B": " B"}[letter]
-        self.food = {"A": "nothing to eat", "B": "nothing at all"}[letter]
         self.classes = zoo.Shape, zoo.Square, zoo.Tile
         self.functions = zoo.total_area, zoo.make, zoo.feed, zoo.scaler, zoo.math.half
         self.errors = zoo.ZooError, zoo.FeedingError
-        self.colors = zoo.Color, zoo.Color.GREEN
+        self.green = zoo.Color.GREEN
         self.made, self.square = zoo.make(3.0), zoo.Square(2.0)
         self.bound = self.square.area
         self.scale = zoo.scaler(5.0)
@@ -93,42 +97,64 @@ class World:
         self.mine, self.my_square = Mine(), MySquare(4.0)
 
     def check(self):
-        Shape, Square, Tile = self.classes
-        total, make, feed, scaler, half = self.functions
-        assert type(self.made) is Tile and isinstance(self.square, Shape)
+        self.check_objects()
+        self.check_names()
+
+    def check_objects(self):
+        "Objects run the build that made them: the layout of their classes changes."
+        Tile, Square, Shape = type(self.made).__mro__[:3]
+        assert type(self.square) is Square
         assert self.made.kind() == "tile" + self.mark and self.square.kind() == "square" + self.mark
         assert self.mine.kind() == "shape" + self.mark
         assert self.square.area() == self.bound() == 4 + self.plus
         assert self.my_square.more() == 16 + self.plus + 4
-        assert total([self.made, self.square, self.mine]) == 9 + 4 + 2 * self.plus + 10
+        assert type(Square(1.0)) is Square and Square(1.0).area() == 1 + self.plus
+        assert self.scale(2.0) == 10 + self.plus / 1000
+        Color = type(self.green)
+        assert self.square.color == (Color.GREEN if self.plus else Color.RED)
+        self.square.color = self.green
+        assert self.square.color == self.green and int(self.green) == 1
+        self.square.color = Color.GREEN if self.plus else Color.RED
+
+    def check_names(self):
+        "Functions, and classes held anywhere, are those of the build that runs."
+        plus = {"A": 0, "B": 1000}[now]
+        Shape, Square, Tile = self.classes
+        assert self.classes == (zoo.Shape, zoo.Square, zoo.Tile)
+        total, make, feed, scaler, half = self.functions
+        assert self.functions == (zoo.total_area, zoo.make, zoo.feed, zoo.scaler, zoo.math.half)
         fresh = make(6.0)
-        assert type(fresh) is Tile and fresh.area() == 36 + self.plus
-        assert type(Square(1.0)) is Square and total([Square(1.0)]) == 1 + self.plus
-        assert self.scale(2.0) == 10 + self.plus / 1000 == scaler(5.0)(2.0)
-        assert half(8.0) == 4 + self.plus / 1000
-        assert self.square.color == (self.colors[0].GREEN if self.plus else self.colors[0].RED)
-        self.square.color = self.colors[1]
-        assert self.square.color == self.colors[1] and int(self.colors[1]) == 1
-        self.square.color = self.colors[0].GREEN if self.plus else self.colors[0].RED
+        assert type(fresh) is Tile and fresh.area() == 36 + plus
+        assert total([fresh, Square(1.0)]) == 36 + 1 + 2 * plus
+        assert scaler(5.0)(2.0) == 10 + plus / 1000 and half(8.0) == 4 + plus / 1000
+        assert self.errors == (zoo.ZooError, zoo.FeedingError)
         try:
             feed(0)
         except self.errors[1] as error:
-            assert isinstance(error, self.errors[0]) and str(error) == self.food
+            assert isinstance(error, self.errors[0])
+            assert str(error) == {"A": "nothing to eat", "B": "nothing at all"}[now]
         else:
             raise AssertionError("feed() did not raise")
 
     def check_stranger(self, other):
-        "Instances of another build are refused, in both directions."
-        total, kind = self.functions[0], self.classes[0].kind
+        "Instances of another build are refused by this one's methods."
         for stranger in (other.made, other.square, other.mine, other.my_square):
-            for function, argument in ((total, [stranger]), (kind, stranger)):
-                try:
-                    function(argument)
-                except TypeError:
-                    continue
-                raise AssertionError(f"{stranger} was taken")
-        for cls in self.classes:
+            try:
+                type(self.made).kind(stranger)
+            except TypeError:
+                continue
+            raise AssertionError(f"{stranger} was taken")
+        for cls in type(self.made).__mro__[:3]:
             assert not isinstance(other.made, cls)
+
+    def check_refused(self):
+        "Instances of an earlier build are refused by the functions, which are today's."
+        for thing in (self.made, self.square, self.mine, self.my_square):
+            try:
+                self.functions[0]([thing])
+            except TypeError:
+                continue
+            raise AssertionError(f"{thing} was taken")
 """
 BOTH = HELPERS + "become('B')\nbecome('A')\n"
 STRICT = {"PYTHONMALLOC": "debug"}
@@ -188,6 +214,7 @@ second = World("B")
 second.check()
 first.check_stranger(second)
 second.check_stranger(first)
+first.check_refused()
 assert zoo.Square(2.0).area() == zoo._core.Square(2.0).area() == 1004
 assert zoo.math.UNIT == 2.0 and zoo.math is zoo._core.math
 assert sys.modules["pybind11_types._core.math"] is zoo.math
@@ -208,6 +235,7 @@ import importlib
 first = World("A")
 write("types.cpp", B)
 eval(sys.argv[1])
+now = "B"
 first.check()
 World("B").check()
 print(json.dumps("fine"))
@@ -233,6 +261,8 @@ for turn in range(30):
 gc.collect()
 for world in worlds:
     world.check()
+for world in worlds[:-1]:
+    world.check_refused()
 for one, other in zip(worlds, worlds[1:]):
     one.check_stranger(other)
 worlds[0].check_stranger(worlds[2])  # the same build, loaded twice: another generation
@@ -291,6 +321,7 @@ for attempt in range(3):
 assert type(zoo.make(1.0)) is first.classes[2]
 del os.environ["FAIL_AT"]
 rehook.retry()
+now = "B"
 first.check()
 World("B").check()
 become("A")
@@ -370,13 +401,13 @@ for turn in range(30):
         pkg.greet()
     edit_to(*((phases, "another"), ("another", phases))[turn % 2])
 gc.collect()
+assert pkg.calls() == 0  # the state of the last generation
 for number, (greet, calls, kind, thing, count) in enumerate(kept):
-    assert calls() == count, (number, calls(), count)  # the state of that generation
-    assert greet() == f"hello from {(phases, 'another')[number % 2]}"
-    assert type(thing) is kind and isinstance(thing, kind)
+    assert (greet, calls, kind) == (pkg.greet, pkg.calls, getattr(pkg, cls)), number
+    assert greet() == f"hello from {phases}" and calls() == number + 1
     assert thing.describe() == described
-    assert not isinstance(thing, getattr(pkg, cls))
-assert pkg.calls() == 0 and isinstance(eval(f"pkg.{make}"), getattr(pkg, cls))
+    assert not isinstance(thing, kind)
+assert isinstance(eval(f"pkg.{make}"), getattr(pkg, cls))
 counters = rehook.status().counters
 print(json.dumps([counters["built"], counters["reused"], counters["reloaded"]]))
 """

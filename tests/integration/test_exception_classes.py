@@ -93,15 +93,16 @@ def test_a_class_with_another_base_is_a_new_class(pybind11_project):
         HELD
         + """
 text = Path(ROOT, "trouble.cpp").read_text()
+was = Trouble("raised before")
 write("trouble.cpp", text.replace("PyExc_LookupError", "PyExc_ArithmeticError"))
 rehook.reload()
 new = trouble.Trouble
 print(json.dumps([new is Trouble, new.__bases__[0].__name__, caught(trouble.make)[0],
                   trouble.Deep is Deep, trouble.Deep.__bases__[0] is new,
-                  Trouble.__bases__[0].__name__]))
+                  type(was) is new, type(was).__bases__[0].__name__]))
 """
     ).json
-    assert result == [False, "ArithmeticError", "Trouble", False, True, "LookupError"]
+    assert result == [True, "ArithmeticError", "Trouble", True, True, False, "LookupError"]
 
 
 def test_a_failing_initialisation_leaves_the_classes_alone(pybind11_project):
