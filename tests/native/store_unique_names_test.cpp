@@ -131,13 +131,14 @@ TEST_F(UniqueNamesTest, AShortNameRunsOutAndSaysSo) {
 TEST_F(UniqueNamesTest, AnotherNameInTheTailStaysAsItIs) {
   // The function "inline_" lies in the tail of the variable's name.
   constexpr const char* k_merged =
-      "inline int g_inline_ = 1; extern \"C\" int inline_() { return ++g_inline_; }";
+      "inline int my_global_inline_ = 1; extern \"C\" int inline_() { return "
+      "++my_global_inline_; }";
   if (!compile(k_merged, "-Wl,-O2")) {
     GTEST_SKIP() << "this compiler makes no unique symbols";
   }
   CopyEdits edits;
   edits.symbols = std::make_shared<SymbolNames>(make_symbol_names({&image_}, used_).value());
-  EXPECT_NE(edits.symbols->at("g_inline_"), "g_inline_");
+  EXPECT_NE(edits.symbols->at("my_global_inline_"), "my_global_inline_");
   ASSERT_TRUE(apply_edits(fs_, file_, edits).ok());
   void* const library = ::dlopen(file_.c_str(), RTLD_NOW | RTLD_LOCAL);
   ASSERT_NE(library, nullptr) << ::dlerror();
