@@ -192,9 +192,15 @@ Status ReloadTransaction::make_copies(Item& item) {
   const LoadedExtension& extension = *item.plan.extension;
   LibraryRequest& request = item.plan.libraries;
   request.generation = item.plan.next_number;
-  const auto running = find_loaded_library(extension.current.file);
   const std::string init = "PyInit_" + extension.name.substr(extension.name.rfind('.') + 1);
-  if (running && is_loaded_globally(*running, init)) {
+  const auto is_global = [&](const Generation& generation) {
+    const auto library = find_loaded_library(generation.file);
+    return library && is_loaded_globally(*library, init);
+  };
+  // It stays so when it is retired.
+  if (is_global(extension.current) ||
+      std::any_of(extension.retired.begin(), extension.retired.end(),
+                  [&](const Generation& one) { return one.number == 0 && is_global(one); })) {
     if (!request.libraries.empty()) {
       return Error{ErrorCode::unsupported,
                    extension.name +
