@@ -14,7 +14,12 @@ Result<PreparedLibraries> load_project_libraries(ShadowFolder& folder,
   for (const Path& file : prepared.load_first) {
     if (find_loaded_library(file)) continue;  // somebody else's, in use already
     auto loaded = load_library(file);
-    if (loaded) continue;
+    const bool is_copy =
+        std::any_of(prepared.instances.begin(), prepared.instances.end(),
+                    [&](const LibraryInstance& one) { return one.file == file; });
+    // What is used where it is may need its neighbours first, and may be found without us: the
+    // extension's own loading tells.
+    if (loaded || !is_copy) continue;
     Error error = std::move(loaded).error();
     error.message = "a library of " + request.module + " cannot be loaded: " + error.message;
     return error;

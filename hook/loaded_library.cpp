@@ -87,6 +87,11 @@ std::optional<LoadedLibrary> find_loaded_library(const Path& path) {
   return search.found;
 }
 
+bool is_mapping_of_replaced_file(FileSystem& fs, const Path& path) {
+  const auto maps = fs.read("/proc/self/maps");
+  return maps && maps->find(" " + path.native() + " (deleted)\n") != std::string::npos;
+}
+
 Result<void*> load_library(const Path& path) {
   void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle != nullptr) return handle;

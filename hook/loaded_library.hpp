@@ -31,6 +31,9 @@ struct LoadedLibrary {
 // RTLD_GLOBAL): `symbol`, which it defines, is then found without naming the library.
 [[nodiscard]] bool is_loaded_globally(const LoadedLibrary& library, const std::string& symbol);
 
+// Whether the process has an older file mapped than the one that is at this path now.
+[[nodiscard]] bool is_mapping_of_replaced_file(FileSystem& fs, const Path& path);
+
 // Loads a library for good with RTLD_NOW | RTLD_LOCAL (never closed). failed_load carries
 // dlerror(3): undefined symbols and missing libraries show here, before any Python state is
 // touched.

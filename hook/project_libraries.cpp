@@ -210,7 +210,8 @@ Status ProjectLibraries::finish(std::vector<BuiltModule>& modules) {
                            const std::vector<std::size_t>& needs) {
     std::vector<Digest> below;
     for (const std::size_t library : needs) {
-      if (libraries_[library].built.is_private) below.push_back(codes[library]);
+      // Those of a ring, too: a new build of one is refused, not overlooked.
+      if (libraries_[library].content != Digest{}) below.push_back(codes[library]);
     }
     codes[i] = below.empty() && sharing[i] == Digest{} ? content
                                                        : combined(content, sharing[i], below);

@@ -68,7 +68,7 @@ bool is_shared_constant(PyObject* value) {
 // A shared library below one of these folders that is mapped although its file was replaced:
 // the new build of an extension that needs it would silently get the old one, since the loader
 // goes by SONAME.
-std::string replaced_library(const std::string& maps, const Path& loaded_extension,
+std::string replaced_library(const std::string& maps, const LoadedExtension& extension,
                              const LibraryRequest& copied, const std::vector<Path>& folders) {
   constexpr std::string_view k_gone = " (deleted)\n";
   for (std::size_t at = maps.find(k_gone); at != std::string::npos;
@@ -78,7 +78,12 @@ std::string replaced_library(const std::string& maps, const Path& loaded_extensi
     if (path == std::string::npos || path > at) continue;
     const std::string file = maps.substr(path, at - path);
     const bool is_library = file.find(".so", file.rfind('/') + 1) != std::string::npos;
-    if (!is_library || file == loaded_extension.native()) continue;
+    if (!is_library || file == extension.current.file.native()) continue;
+    // Nobody is linked with an extension.
+    const bool is_own = std::any_of(
+        extension.retired.begin(), extension.retired.end(),
+        [&](const Generation& generation) { return generation.file.native() == file; });
+    if (is_own) continue;
     const bool has_copy = std::any_of(copied.libraries.begin(), copied.libraries.end(),
                                       [&](const StoredLibrary& library) {
                                         return library.is_private && library.origin == file;
@@ -89,6 +94,18 @@ std::string replaced_library(const std::string& maps, const Path& loaded_extensi
     }
   }
   return "";
+}
+
+// The project's libraries that the running build uses; one that somebody else loaded uses them
+// where they are.
+std::vector<LibraryInstance> running_libraries(const LoadedExtension& extension,
+                                               const LibraryRequest& next) {
+  std::vector<LibraryInstance> running = extension.current.libraries;
+  if (extension.current.number != 0) return running;
+  for (const StoredLibrary& library : next.libraries) {
+    if (library.is_private) running.push_back({{}, "", library.origin, library.origin});
+  }
+  return running;
 }
 
 }  // namespace
@@ -160,9 +177,8 @@ Status ReloadTransaction::check_replaced_libraries(const Item& item) {
   const LoadedExtension& extension = *item.plan.extension;
   const auto maps = fs_->read("/proc/self/maps");
   if (!maps) return ok_status();
-  const std::string library =
-      replaced_library(*maps, extension.current.file, item.plan.libraries,
-                       {item.plan.build_dir, extension.project});
+  const std::string library = replaced_library(*maps, extension, item.plan.libraries,
+                                               {item.plan.build_dir, extension.project});
   if (library.empty()) return ok_status();
   return Error{ErrorCode::unsupported,
                extension.name + " comes with the shared library " + library +
@@ -176,9 +192,15 @@ Status ReloadTransaction::make_copies(Item& item) {
   const LoadedExtension& extension = *item.plan.extension;
   LibraryRequest& request = item.plan.libraries;
   request.generation = item.plan.next_number;
-  const auto running = find_loaded_library(extension.current.file);
   const std::string init = "PyInit_" + extension.name.substr(extension.name.rfind('.') + 1);
-  if (running && is_loaded_globally(*running, init)) {
+  const auto is_global = [&](const Generation& generation) {
+    const auto library = find_loaded_library(generation.file);
+    return library && is_loaded_globally(*library, init);
+  };
+  // It stays so when it is retired.
+  if (is_global(extension.current) ||
+      std::any_of(extension.retired.begin(), extension.retired.end(),
+                  [&](const Generation& one) { return one.number == 0 && is_global(one); })) {
     if (!request.libraries.empty()) {
       return Error{ErrorCode::unsupported,
                    extension.name +
@@ -247,8 +269,8 @@ Status ReloadTransaction::stage_bridge(const Item& item, BindingLibrary library,
   auto retired = std::find_if(retired_.begin(), retired_.end(),
                               [&](const Retired& known) { return known.bridge == *bridge; });
   if (retired == retired_.end()) retired = retired_.insert(retired_.end(), {*bridge, {}, {}});
-  std::vector<LoadedLibrary> libraries =
-      libraries_left(item.plan.extension->current.libraries, item.libraries);
+  std::vector<LoadedLibrary> libraries = libraries_left(
+      running_libraries(*item.plan.extension, item.plan.libraries), item.libraries);
   libraries.push_back(item.old_range);
   for (const LoadedLibrary& one : libraries) {
     const bool known =

@@ -47,7 +47,8 @@ Status Session::prepare_first_load(PyObject* spec, const std::string& name,
                        "reloaded, and writing over one ends this process: " +
                        prepared.error().message);
     for (const StoredLibrary& library : request.libraries) {
-      if (!find_loaded_library(library.origin)) REHOOK_TRY(load_library(library.origin));
+      // The extension's own loading tells what is missing.
+      if (!find_loaded_library(library.origin)) std::ignore = load_library(library.origin);
     }
     return ok_status();
   }

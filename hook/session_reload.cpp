@@ -72,7 +72,11 @@ LoadedExtension* Session::loaded_extension(Project& project, const BuiltModule& 
   if (extension.current.file.empty()) {
     extension.current.file = string_attribute(module.get(), "__file__");
   }
-  if (auto bytes = fs_->read(extension.current.file)) {
+  // The build tool may have replaced the file that is mapped: then what runs is not known.
+  auto bytes = is_mapping_of_replaced_file(*fs_, extension.current.file)
+                   ? Result<std::string>(Error{})
+                   : fs_->read(extension.current.file);
+  if (bytes) {
     if (auto code = loadable_digest(*bytes)) extension.current.code = *code;
   }
   return &(extensions_[built.module] = std::move(extension));

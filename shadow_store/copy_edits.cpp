@@ -63,7 +63,9 @@ Status apply_edits(FileSystem& fs, const Path& file, const CopyEdits& edits) {
   Status done = edit(fs, file, edits);
   if (done) return done;
   Error error = std::move(done).error();
-  if (error.message.find(file.native()) == std::string::npos) {
+  const bool is_of_file =
+      error.code == ErrorCode::corrupt || error.code == ErrorCode::unsupported;
+  if (is_of_file && error.message.find(file.native()) == std::string::npos) {
     error.message = file.native() + ": " + error.message;
   }
   return error;

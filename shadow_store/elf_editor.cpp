@@ -69,11 +69,6 @@ bool names_only_standard_things(std::string_view text) {
   return true;
 }
 
-Error in_file(const Path& file, Error error) {
-  error.message = file.native() + ": " + error.message;
-  return error;
-}
-
 }  // namespace
 
 bool is_standard_library_only(std::string_view mangled) {
@@ -98,27 +93,6 @@ std::vector<FilePatch> plan_unique_isolation(const ElfImage& image, EditReport& 
     patches.push_back({symbol.info_offset, std::string(1, weak)});
   }
   return patches;
-}
-
-Result<EditReport> isolate_unique_symbols(FileSystem& fs, const Path& file) {
-  EditReport report;
-  {
-    REHOOK_ASSIGN_OR_RETURN(const std::string before, fs.read(file));
-    Result<ElfImage> image = ElfImage::parse(before);
-    if (!image) return in_file(file, std::move(image).error());
-    const std::vector<FilePatch> patches = plan_unique_isolation(*image, report);
-    if (patches.empty()) return report;
-    REHOOK_TRY(fs.patch(file, patches));
-  }
-  REHOOK_ASSIGN_OR_RETURN(const std::string after, fs.read(file));
-  Result<ElfImage> image = ElfImage::parse(after);
-  if (!image) return in_file(file, std::move(image).error());
-  EditReport remaining;
-  if (!plan_unique_isolation(*image, remaining).empty() || remaining.kept != report.kept) {
-    return in_file(file,
-                   Error{ErrorCode::corrupt, "the edit of its unique symbols did not last"});
-  }
-  return report;
 }
 
 }  // namespace rehook

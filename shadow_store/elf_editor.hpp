@@ -7,9 +7,6 @@
 
 namespace rehook {
 
-// Edits of a private copy that nobody maps yet. Never of a build output, never of a stored
-// artifact.
-
 struct EditReport {
   std::size_t isolated = 0;  // symbols that were STB_GNU_UNIQUE and are now weak
   std::size_t kept = 0;      // symbols left STB_GNU_UNIQUE: the standard library's own
@@ -20,11 +17,7 @@ struct EditReport {
 // to the first one's: stale values, and memory written past its end when the type has grown.
 // Weak definitions are looked up in the library itself, which is also what compilers without
 // the extension emit. Limit: two libraries of one generation that are not each other's
-// dependency stop sharing them. Reads the result back; corrupt when the file is no shared
-// library, before or after.
-[[nodiscard]] Result<EditReport> isolate_unique_symbols(FileSystem& fs, const Path& file);
-
-// What isolate_unique_symbols() would write. Pure.
+// dependency stop sharing them; for these see unique_names.hpp. Pure.
 [[nodiscard]] std::vector<FilePatch> plan_unique_isolation(const ElfImage& image,
                                                            EditReport& report);
 

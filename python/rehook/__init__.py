@@ -23,7 +23,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import ModuleType
-    from typing import Any
 
     from rehook._native import Session
 

@@ -6,6 +6,8 @@ import textwrap
 
 import pytest
 
+from support.project import Project
+
 SETUP = """
 import rehook
 rehook.install(projects=[ROOT])
@@ -367,3 +369,64 @@ def test_generations_are_shown(shared):
     assert 0 < totals["memory mappings"]["used"] < totals["memory mappings"]["limit"]
     assert 0 < totals["bytes of memory"]["used"] < totals["bytes of memory"]["limit"]
     assert "shared_libs.ea  generation 2  current" in seen.stdout
+
+
+def test_classes_that_live_in_a_library(tmp_path):
+    """pybind11 knows them by type information in the library, which is new with the extension."""
+    files = {
+        "CMakeLists.txt": """
+            cmake_minimum_required(VERSION 3.18...3.30)
+            project(typed LANGUAGES CXX)
+            set(CMAKE_CXX_STANDARD 17)
+            set(PYBIND11_FINDPYTHON ON)
+            find_package(pybind11 CONFIG REQUIRED)
+            add_library(shapes SHARED shapes.cpp)
+            pybind11_add_module(_core MODULE core.cpp)
+            target_link_libraries(_core PRIVATE shapes)
+            install(TARGETS _core DESTINATION typed)
+        """,
+        "shapes.hpp": """
+            #pragma once
+            struct Shape {
+              virtual ~Shape();
+              virtual int sides() const;
+            };
+        """,
+        "shapes.cpp": """
+            #include "shapes.hpp"
+            Shape::~Shape() = default;
+            int Shape::sides() const { return 3; }
+        """,
+        "core.cpp": """
+            #include <pybind11/pybind11.h>
+            #include "shapes.hpp"
+            PYBIND11_MODULE(_core, m) {
+              pybind11::class_<Shape>(m, "Shape")
+                  .def(pybind11::init<>())
+                  .def("sides", [](const Shape& shape) { return 10 + shape.sides(); });
+            }
+        """,
+        "typed/__init__.py": "from ._core import Shape",
+    }
+    project = Project.of_files(tmp_path, "typed", files)
+    seen = project.run(
+        """
+        import rehook
+        rehook.install(projects=[ROOT])
+        import typed
+        old = typed.Shape()
+        seen = [old.sides()]
+        edit("core.cpp", "10 +", "20 +")
+        rehook.reload()
+        seen.append(typed.Shape().sides())
+        edit("shapes.cpp", "return 3;", "return 4;")
+        rehook.reload()
+        seen.append(typed.Shape().sides())
+        edit("shapes.cpp", "return 4;", "return 3;")
+        rehook.reload()
+        seen.append(typed.Shape().sides())
+        print(json.dumps([seen, old.sides() % 10]))
+        """
+    ).json
+    assert seen[0] == [13, 23, 24, 23]
+    assert seen[1] in {3, 4}

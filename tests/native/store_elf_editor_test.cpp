@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "shadow_store/copy_edits.hpp"
 #include "tests/support/compiled_library.hpp"
 #include "tests/support/fake_file_system.hpp"
 #include "tests/support/temporary_folder.hpp"
@@ -33,6 +34,18 @@ int of_std_with_mine() { return std::probe<Mine>::value; }
 int grow() { for (int& i : conf) i = 5; return conf[SIZE - 1]; }
 }
 )";
+
+// What a private copy is edited for when it shares nothing.
+Result<EditReport> isolate_unique_symbols(FileSystem& fs, const Path& file) {
+  EditReport report;
+  if (const auto bytes = fs.read(file)) {
+    if (const auto image = ElfImage::parse(*bytes)) {
+      std::ignore = plan_unique_isolation(*image, report);
+    }
+  }
+  REHOOK_TRY(apply_edits(fs, file, {}));
+  return report;
+}
 
 class ElfEditorTest : public testing::Test {
  protected:
