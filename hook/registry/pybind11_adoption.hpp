@@ -154,14 +154,16 @@ class Adoption {
     kept_.push_back(as_object(pair.fresh));
     if (!plan_subclasses(pair, error)) return false;
     if (pair.new_record == nullptr) return true;
-    Library library;
-    if (!library_at(reinterpret_cast<std::uintptr_t>(pair.new_record->init_instance),
-                    library)) {
-      error = "no loaded library has made " + name_of(pair.fresh);
-      return false;
+    const auto code = reinterpret_cast<std::uintptr_t>(pair.new_record->init_instance);
+    if (!contains(library_.image, code)) {  // most are of the same
+      library_ = Library();
+      if (!library_at(code, library_)) {
+        error = "no loaded library has made " + name_of(pair.fresh);
+        return false;
+      }
     }
-    FunctionScopes(*internals_, library, held_).move(pair.fresh, pair.old, writes_);
-    if (pair.new_record->module_local && !plan_local(pair, library, map, error)) return false;
+    FunctionScopes(*internals_, library_, held_).move(pair.fresh, pair.old, writes_);
+    if (pair.new_record->module_local && !plan_local(pair, library_, map, error)) return false;
     plan_traversal(pair.fresh, pair.old, writes_);
     if (!plan_buffers(pair.fresh, pair.old, held_, writes_, error)) return false;
     writes_.add(&pair.new_record->type, pair.old);
@@ -315,6 +317,7 @@ class Adoption {
   }
 
   Internals* internals_ = nullptr;
+  Library library_;  // that made the new class looked at last
   std::vector<Pair> pairs_;
   std::unordered_map<const TypeRecord*, TypeRecord*> successors_;  // new record, old record
   std::vector<Content> records_;
