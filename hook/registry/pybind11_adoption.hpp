@@ -164,11 +164,24 @@ class Adoption {
     }
     FunctionScopes(*internals_, library_, held_).move(pair.fresh, pair.old, writes_);
     if (pair.new_record->module_local && !plan_local(pair, library_, map, error)) return false;
+    keep_properties(pair.old);
     plan_traversal(pair.fresh, pair.old, writes_);
     if (!plan_buffers(pair.fresh, pair.old, held_, writes_, error)) return false;
     writes_.add(&pair.new_record->type, pair.old);
     plan_record(pair, retired);
     return true;
+  }
+
+  // pybind11 3.0 frees string literals when the property of an enum_ is destroyed.
+  void keep_properties(PyTypeObject* type) {
+#if PYBIND11_VERSION_MAJOR == 3 && PYBIND11_VERSION_MINOR == 0
+    PyObject *name = nullptr, *value = nullptr;
+    for (Py_ssize_t at = 0; PyDict_Next(type->tp_dict, &at, &name, &value) != 0;) {
+      if (PyObject_TypeCheck(value, &PyProperty_Type)) kept_.push_back(value);
+    }
+#else
+    (void)type;
+#endif
   }
 
   bool plan_local(const Pair& pair, const Library& library, const MemoryMap& map,
