@@ -154,19 +154,34 @@ class Adoption {
     kept_.push_back(as_object(pair.fresh));
     if (!plan_subclasses(pair, error)) return false;
     if (pair.new_record == nullptr) return true;
-    Library library;
-    if (!library_at(reinterpret_cast<std::uintptr_t>(pair.new_record->init_instance),
-                    library)) {
-      error = "no loaded library has made " + name_of(pair.fresh);
-      return false;
+    const auto code = reinterpret_cast<std::uintptr_t>(pair.new_record->init_instance);
+    if (!contains(library_.image, code)) {  // most are of the same
+      library_ = Library();
+      if (!library_at(code, library_)) {
+        error = "no loaded library has made " + name_of(pair.fresh);
+        return false;
+      }
     }
-    FunctionScopes(*internals_, library, held_).move(pair.fresh, pair.old, writes_);
-    if (pair.new_record->module_local && !plan_local(pair, library, map, error)) return false;
+    FunctionScopes(*internals_, library_, held_).move(pair.fresh, pair.old, writes_);
+    if (pair.new_record->module_local && !plan_local(pair, library_, map, error)) return false;
+    keep_properties(pair.old);
     plan_traversal(pair.fresh, pair.old, writes_);
     if (!plan_buffers(pair.fresh, pair.old, held_, writes_, error)) return false;
     writes_.add(&pair.new_record->type, pair.old);
     plan_record(pair, retired);
     return true;
+  }
+
+  // pybind11 3.0 frees string literals when the property of an enum_ is destroyed.
+  void keep_properties(PyTypeObject* type) {
+#if PYBIND11_VERSION_MAJOR == 3 && PYBIND11_VERSION_MINOR == 0
+    PyObject *name = nullptr, *value = nullptr;
+    for (Py_ssize_t at = 0; PyDict_Next(type->tp_dict, &at, &name, &value) != 0;) {
+      if (PyObject_TypeCheck(value, &PyProperty_Type)) kept_.push_back(value);
+    }
+#else
+    (void)type;
+#endif
   }
 
   bool plan_local(const Pair& pair, const Library& library, const MemoryMap& map,
@@ -315,6 +330,7 @@ class Adoption {
   }
 
   Internals* internals_ = nullptr;
+  Library library_;  // that made the new class looked at last
   std::vector<Pair> pairs_;
   std::unordered_map<const TypeRecord*, TypeRecord*> successors_;  // new record, old record
   std::vector<Content> records_;

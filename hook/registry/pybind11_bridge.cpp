@@ -59,7 +59,7 @@ void* retire(const RehookRange* old_libraries, std::size_t count, const char* su
     if (internals == nullptr) return transaction.release();
     MemoryMap map;
     WritablePages pages;
-    if (!map.read(message) || !retirement.plan(*internals, map, message) ||
+    if (!retirement.plan(*internals, map, message) ||
         !open_pages(pages, map, retirement.written_addresses(), message)) {
       return nullptr;
     }
@@ -76,7 +76,7 @@ bool put_old_world_back(Internals& internals, Retirement& old, const Ranges& fre
   Retirement failed(fresh, "@failed." + std::to_string(++failures), Strictness::best_effort);
   MemoryMap map;
   WritablePages pages;
-  if (!map.read(error) || !failed.plan(internals, map, error)) return false;
+  if (!failed.plan(internals, map, error)) return false;
   old.plan_undo(fresh);
   std::vector<std::uintptr_t> addresses = failed.written_addresses();
   const std::vector<std::uintptr_t> more = old.written_addresses();

@@ -68,14 +68,23 @@ inline bool describe_class(Internals& internals, PyObject* object, RehookClass& 
   return true;
 }
 
+// The library that Python itself is in. Asking the dynamic loader takes the longer the more is
+// loaded.
+inline const RehookRange& image_of_python() {
+  static const RehookRange image = [] {
+    Library python;
+    library_at(reinterpret_cast<std::uintptr_t>(PyType_Type.tp_call), python);
+    return python.image;
+  }();
+  return image;
+}
+
 // Slots that py::custom_type_setup may have filled. What Python itself put there follows the
 // attributes of the class; anything else would stay on the old build's code.
 inline bool has_slots_of_its_own(PyTypeObject* type) {
-  Library python;
-  if (!library_at(reinterpret_cast<std::uintptr_t>(PyType_Type.tp_call), python)) return true;
-  const auto foreign = [&python](auto* function) {
+  const auto foreign = [](auto* function) {
     const auto address = reinterpret_cast<std::uintptr_t>(function);
-    return address != 0 && !contains(python.image, address);
+    return address != 0 && !contains(image_of_python(), address);
   };
   if (foreign(type->tp_repr) || foreign(type->tp_hash) || foreign(type->tp_call) ||
       foreign(type->tp_str) || foreign(type->tp_getattro) || foreign(type->tp_setattro) ||
@@ -86,11 +95,11 @@ inline bool has_slots_of_its_own(PyTypeObject* type) {
     return true;
   }
   const auto* heap = reinterpret_cast<const PyHeapTypeObject*>(type);
-  const auto table = [&python](const auto& functions) {
+  const auto table = [](const auto& functions) {
     const auto begin = reinterpret_cast<std::uintptr_t>(&functions);
     for (std::uintptr_t at = begin; at < begin + sizeof functions; at += sizeof(void*)) {
       const std::uintptr_t address = load_word(at);
-      if (address != 0 && !contains(python.image, address)) return true;
+      if (address != 0 && !contains(image_of_python(), address)) return true;
     }
     return false;
   };

@@ -58,10 +58,12 @@ struct Ranges {
 // Addresses of objects, of whatever type: one instantiation keeps the bridge quick to compile.
 using Addresses = std::unordered_set<const void*>;
 
-// /proc/self/maps as it was when read() was called. Libraries that stay loaded keep their
-// lines.
+// What is mapped where. Libraries are asked for one by one, when an address in them comes up:
+// /proc/self/maps gets longer with every build that was ever loaded, and is read only when an
+// address is in no library. Nothing is unmapped while this lives.
 class MemoryMap {
  public:
+  // All of /proc/self/maps at once.
   bool read(std::string& error) {
     std::string text;
     if (read_all("/proc/self/maps", text)) parse(text);
@@ -72,6 +74,7 @@ class MemoryMap {
   // "begin-end perms …" per line, sorted by address as the kernel writes them.
   void parse(const std::string& text) {
     mappings_.clear();
+    complete_ = true;
     for (const char* line = text.c_str(); *line != '\0';) {
       char* rest = nullptr;
       Mapping mapping;
@@ -141,6 +144,76 @@ class MemoryMap {
   }
 
   const Mapping* find(std::uintptr_t address) const {
+    const Mapping* found = find_known(address);
+    if (found != nullptr || complete_) return found;
+    if (!add_library(address)) {
+      std::string text;
+      MemoryMap all;
+      if (read_all("/proc/self/maps", text)) all.parse(text);
+      mappings_.swap(all.mappings_);
+      complete_ = true;
+    }
+    return find_known(address);
+  }
+
+  // The segments of the library that covers `address`, as the dynamic loader protects them.
+  bool add_library(std::uintptr_t address) const {
+    struct Search {
+      std::uintptr_t address;
+      std::vector<Mapping> found;
+      bool failed;
+    } search{address, {}, false};
+    const auto visit = [](dl_phdr_info* info, std::size_t, void* data) noexcept -> int {
+      auto& wanted = *static_cast<Search*>(data);
+      try {
+        return add_segments(*info, wanted.address, wanted.found) ? 1 : 0;
+      } catch (...) {
+        wanted.failed = true;
+        return 1;
+      }
+    };
+    if (dl_iterate_phdr(visit, &search) != 1 || search.failed) return false;
+    mappings_.insert(mappings_.end(), search.found.begin(), search.found.end());
+    std::sort(mappings_.begin(), mappings_.end(),
+              [](const Mapping& a, const Mapping& b) { return a.begin < b.begin; });
+    return true;
+  }
+  static bool add_segments(const dl_phdr_info& info, std::uintptr_t address,
+                           std::vector<Mapping>& found) {
+    const std::uintptr_t page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE)) - 1;
+    bool here = false;
+    Mapping read_only;
+    for (int i = 0; i < info.dlpi_phnum; ++i) {
+      const auto& header = info.dlpi_phdr[i];
+      const std::uintptr_t begin = info.dlpi_addr + header.p_vaddr;
+      const std::uintptr_t end = begin + header.p_memsz;
+      if (header.p_type == PT_GNU_RELRO) read_only = {begin & ~page, end & ~page, PROT_READ};
+      if (header.p_type != PT_LOAD) continue;
+      const int protection = ((header.p_flags & PF_R) != 0 ? PROT_READ : 0) |
+                             ((header.p_flags & PF_W) != 0 ? PROT_WRITE : 0) |
+                             ((header.p_flags & PF_X) != 0 ? PROT_EXEC : 0);
+      found.push_back({begin & ~page, (end + page) & ~page, protection});
+      here |= contains({begin & ~page, (end + page) & ~page}, address);
+    }
+    if (!here) {
+      found.clear();
+      return false;
+    }
+    for (std::size_t i = 0; i < found.size() && read_only.begin < read_only.end; ++i) {
+      const Mapping whole = found[i];
+      if (read_only.begin < whole.begin || read_only.end > whole.end) continue;
+      found[i].end = read_only.begin;
+      found.push_back(read_only);
+      found.push_back({read_only.end, whole.end, whole.protection});
+      break;
+    }
+    found.erase(std::remove_if(found.begin(), found.end(),
+                               [](const Mapping& m) { return m.begin >= m.end; }),
+                found.end());
+    return true;
+  }
+
+  const Mapping* find_known(std::uintptr_t address) const {
     auto above = std::upper_bound(
         mappings_.begin(), mappings_.end(), address,
         [](std::uintptr_t value, const Mapping& mapping) { return value < mapping.begin; });
@@ -160,7 +233,8 @@ class MemoryMap {
     return std::min(end, address + size);
   }
 
-  std::vector<Mapping> mappings_;
+  mutable std::vector<Mapping> mappings_;
+  mutable bool complete_ = false;
 };
 
 // One loaded library: its name as the dynamic loader knows it, and the parts of its file that

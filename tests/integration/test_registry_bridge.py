@@ -113,6 +113,7 @@ def builds(request):
         "shapes2": module("shapes", "-DGENERATION=2"),
         "records1": module("records", "-DGENERATION=1"),
         "records2": module("records", "-DGENERATION=2"),
+        "probe": module("probe"),
         "kennel": module("kennel"),
         "zoo1": module("zoo", "-DGENERATION=1"),
         "zoo2": module("zoo", "-DGENERATION=2"),
@@ -143,3 +144,52 @@ def test_scenario(builds, file, name, tmp_path):
     )
     assert child.returncode == 0, f"exit code {child.returncode}\n{child.stdout}{child.stderr}"
     assert child.stdout == "passed\n"
+
+
+# With rehook's bindings loaded before or after the user's module, or not at all.
+LOOK = """
+import json, sys
+from harness import interpreter_dict, load
+from common import BUILDS
+if "before" in sys.argv:
+    import rehook._core
+probe = load("probe", BUILDS["probe"])
+zoo = load("zoo", BUILDS["zoo1"])
+if "after" in sys.argv:
+    import rehook._core
+import builtins
+registries = [key for key in map(str, [*interpreter_dict(), *vars(builtins)]) if "internals" in key]
+print(json.dumps([
+    sum("_rehook_" in key for key in registries),
+    sorted(key for key in registries if "_rehook_" not in key and "numpy" not in key),
+    probe.internals_id, sorted(probe.types()), probe.translators(), zoo.describe(zoo.Dog(1)),
+]))
+"""
+
+
+@pytest.mark.compile
+def test_our_bindings_have_a_registry_of_their_own(builds, tmp_path):
+    def look(*when):
+        done = subprocess.run(
+            [sys.executable, "-c", LOOK, *when],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(FIXTURE), *filter(None, sys.path)]),
+                "REGISTRY_BUILDS": json.dumps(builds),
+                "TMPDIR": str(tmp_path),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    ours, *without = look()
+    assert ours == 0
+    assert "5Probe" in without[2]
+    for when in ("before", "after"):
+        ours, *with_rehook = look(when)
+        assert ours > 0
+        assert with_rehook == without

@@ -11,6 +11,7 @@
 #include "hook/registry/rtti_memory.hpp"
 #include "hook/registry/rtti_name.hpp"
 #include "hook/registry/rtti_objects.hpp"
+#include "hook/registry/rtti_renames.hpp"
 
 namespace registry_rtti_test {
 
@@ -72,6 +73,50 @@ TEST(RegistryMemory, ReadsMaps) {
   EXPECT_EQ(map.protection(0x3fff), PROT_READ | PROT_WRITE);
   EXPECT_EQ(map.protection(0x9000), PROT_READ | PROT_EXEC);
   EXPECT_EQ(map.protection(0x8fff), PROT_NONE);
+}
+
+TEST(RegistryMemory, LibrariesAreKnownOneByOne) {
+  static int variable = 1;
+  const std::string on_the_heap(100, 'x');
+  std::string error;
+  MemoryMap everything;
+  ASSERT_TRUE(everything.read(error)) << error;
+  const std::uintptr_t somewhere[] = {
+      reinterpret_cast<std::uintptr_t>(&variable),
+      reinterpret_cast<std::uintptr_t>(&typeid(types::Plain)),
+      reinterpret_cast<std::uintptr_t>(typeid(types::Plain).name()),
+      reinterpret_cast<std::uintptr_t>(&typeid(std::exception)),
+      reinterpret_cast<std::uintptr_t>(&std::strlen),
+      reinterpret_cast<std::uintptr_t>(&mmap),
+      reinterpret_cast<std::uintptr_t>(on_the_heap.data()),
+      8,
+  };
+  const MemoryMap one_by_one;
+  for (const std::uintptr_t address : somewhere) {
+    EXPECT_EQ(one_by_one.protection(address), everything.protection(address)) << address;
+    EXPECT_EQ(MemoryMap().protection(address), everything.protection(address)) << address;
+  }
+}
+
+TEST(RegistryName, OfAnAdoptedClassSwitches) {
+  const std::string plain = "N3lib4BaseE";
+  bool ignored = false;
+  std::string text = retired_name(plain.c_str(), "@rehook.1", ignored);
+  const std::string whole = text;
+  const NameOnly known(text.c_str()), same(plain.c_str());
+  AdoptedName name(text.data(), plain.size());
+  EXPECT_FALSE(name.in_use());
+  EXPECT_NE(known.index(), same.index());
+  for (int i = 0; i < 3; ++i) {
+    name.use();
+    EXPECT_TRUE(name.in_use());
+    EXPECT_EQ(known.index(), same.index());
+    EXPECT_STREQ(name.text(), plain.c_str());
+    name.retire();
+    EXPECT_FALSE(name.in_use());
+    EXPECT_NE(known.index(), same.index());
+    EXPECT_EQ(name.text(), whole);
+  }
 }
 
 TEST(RegistryMemory, StringsEndInReadableMemory) {
