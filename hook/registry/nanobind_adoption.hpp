@@ -90,8 +90,8 @@ inline bool fits(const RehookClassPair& pair, std::string& error) {
   if (before.record == after.record) return refuse("old and new are the same class");
   if (before.internals != after.internals) return refuse("the domain (NB_DOMAIN) changed");
   if (before.is_enum != after.is_enum) return refuse("a class became an enumeration, or back");
-  PyObject *const old_meta = as_object(Py_TYPE(pair.old_class)),
-                  *const new_meta = as_object(Py_TYPE(pair.new_class));
+  PyObject *const old_meta = as_object(Py_TYPE(pair.old_class)), *const new_meta = as_object(
+                                                                     Py_TYPE(pair.new_class));
   if (old_meta != new_meta) return refuse("the metaclass, or the kind of enumeration, changed");
   if (before.is_enum) {
     if (before.record->flags != after.record->flags ||
@@ -100,7 +100,8 @@ inline bool fits(const RehookClassPair& pair, std::string& error) {
     }
     return true;
   }
-  if (before.record->size != after.record->size || before.record->align != after.record->align) {
+  if (before.record->size != after.record->size ||
+      before.record->align != after.record->align) {
     return refuse("the size of the C++ class changed from " +
                   std::to_string(before.record->size) + " to " +
                   std::to_string(after.record->size) + " bytes");
@@ -112,8 +113,7 @@ inline bool fits(const RehookClassPair& pair, std::string& error) {
     }
   }
   constexpr unsigned long k_kind = Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE;
-  if (((PyType_GetFlags(as_type(pair.old_class)) ^
-        PyType_GetFlags(as_type(pair.new_class))) &
+  if (((PyType_GetFlags(as_type(pair.old_class)) ^ PyType_GetFlags(as_type(pair.new_class))) &
        k_kind) != 0) {
     return refuse("the kind of Python class changed (garbage collection, is_final)");
   }
@@ -233,7 +233,8 @@ class Adoption {
 
   // What derives from the new class would derive from a class nobody sees any more.
   bool family_fits(const RehookClassPair& pair, std::string& error) const {
-    PyObject *const old_base = base_of(pair.old_class), *const new_base = base_of(pair.new_class);
+    PyObject *const old_base = base_of(pair.old_class), *const new_base =
+                                                            base_of(pair.new_class);
     const RehookClassPair* const bases = pair_of_new(new_base);
     if (old_base != (bases == nullptr ? new_base : bases->old_class)) {
       error = name_of_class(pair.old_class) + ": its base class " + name_of_class(new_base) +
@@ -267,16 +268,15 @@ class Adoption {
     }
     for (const auto& [key, value] : internals.type_c2p_fast) {
       if (static_cast<TypeRecord*>(value) == after.record) {
-        lookups_.push_back(
-            {&internals, object_of_key(key), true, after.record, before.record});
+        lookups_.push_back({&internals, object_of_key(key), true, after.record, before.record});
       }
     }
     for_each_instance(internals, pair.new_class, false, [&](PyObject* instance) {
       Py_INCREF(instance);
       moved_.push_back({instance, pair});
     });
-    vectorcalls_.push_back({pair.old_class, vectorcall_of(pair.old_class),
-                            vectorcall_of(pair.new_class)});
+    vectorcalls_.push_back(
+        {pair.old_class, vectorcall_of(pair.old_class), vectorcall_of(pair.new_class)});
     kept_.push_back(pair.new_class);  // functions point to it as their scope
     for (void* init : {had.init, wanted.init}) {
       if (init != nullptr) kept_.push_back(static_cast<PyObject*>(init));
@@ -301,6 +301,7 @@ class Adoption {
       after.implicit_functions = before.implicit_functions;
       after.supplement = before.supplement;
       changes_.push_back({record, before, after});
+      holders_.push_back(Reference::to(subclass));
     }
   }
 
@@ -391,6 +392,7 @@ class Adoption {
   std::vector<Enumeration> enums_;
   std::vector<Vectorcall> vectorcalls_;
   std::vector<PyObject*> kept_;
+  std::vector<Reference> holders_;  // of records that could die before undo()
   bool applied_ = false;
 };
 

@@ -36,8 +36,7 @@ inline PyObject* nanobind_function(PyObject* object) {
       return object;
     }
     if (Py_TYPE(object) == internals->nb_bound_method) {
-      return reinterpret_cast<PyObject*>(
-          reinterpret_cast<nb::nb_bound_method*>(object)->func);
+      return reinterpret_cast<PyObject*>(reinterpret_cast<nb::nb_bound_method*>(object)->func);
     }
   }
   return nullptr;
@@ -66,8 +65,8 @@ class RedirectedFunctions {
     }
     auto* function = reinterpret_cast<Function*>(from);
     const auto known = redirections().find(from);
-    changes_.push_back({from, known == redirections().end() ? nullptr : known->second,
-                        function->vectorcall});
+    changes_.push_back(
+        {from, known == redirections().end() ? nullptr : known->second, function->vectorcall});
     redirections()[from] = to;
     Py_INCREF(from);  // for good: calls may be inside of them
     Py_INCREF(to);

@@ -93,9 +93,7 @@ class DetachedValue {
         new DetachedValue(object, *before.record, as_type(python_class)));
   }
 
-  bool has_value() const {
-    return bits_of(*instance_).state == nb_state_ready;
-  }
+  bool has_value() const { return bits_of(*instance_).state == nb_state_ready; }
   void finish() noexcept {
     old_.destroy(value_);
     old_.free(value_);
