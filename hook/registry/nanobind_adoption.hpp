@@ -121,13 +121,10 @@ inline bool fits(const RehookClassPair& pair, std::string& error) {
       has_flag(*after.record, nb::type_flags::intrusive_ptr)) {
     return refuse("intrusive reference counting came or went");
   }
-#if !defined(Py_LIMITED_API)
-  if (!HasSupplementPointer<TypeRecord>::value &&
-      Py_TYPE(pair.old_class)->tp_basicsize !=
-          static_cast<Py_ssize_t>(sizeof(PyHeapTypeObject) + sizeof(TypeRecord))) {
+  // A metaclass per size of it.
+  if (!HasSupplementPointer<TypeRecord>::value && name_of_class(old_meta) != "nb_type_0") {
     return refuse("it has a supplement (nb::supplement) inside of the class object");
   }
-#endif
   return true;
 }
 
