@@ -154,7 +154,7 @@ int describe(PyObject* type, RehookClass* out) noexcept {
   try {
     const FoundClass found = find_class(type);
     if (!found) return 0;
-    out->cpp_name = original_name(found.record->type);
+    out->cpp_name = name_as_compiled(found.record->type);
     out->size = found.record->size;
     out->align = found.record->align;
     out->is_enum = found.is_enum ? 1 : 0;

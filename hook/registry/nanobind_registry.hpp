@@ -155,7 +155,7 @@ inline bool made_by(const TypeRecord& record, const Ranges& libraries) {
 
 // type_info::name() as the compiler wrote it: mangled names have no '@', suffixes start with
 // one.
-inline const char* original_name(TypeObject object) {
+inline const char* name_as_compiled(TypeObject object) {
   static auto& names = *new std::unordered_set<std::string>();
   const std::string name = object->name();
   return names.insert(name.substr(0, name.find('@'))).first->c_str();
