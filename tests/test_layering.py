@@ -24,6 +24,7 @@ MAY_INCLUDE = {
 ONLY_IN = {
     r"Python\.h|structmember\.h|internal/pycore_.*": (r"hook/.*", None),
     r"pybind11/.*": (r"hook/bindings[^/]*\.(cpp|hpp)|hook/registry/pybind11_[^/]*", None),
+    r"nanobind/.*|nb_.*\.h": (r"hook/registry/nanobind_bridge\.cpp", 1),
     r"git2(/.*|\.h)": (r"builder/[^/]*", 1),
     r"xxhash\.h": (r"shadow_store/base/[^/]*", 1),
     r"elfutils/.*|dwarf\.h|libelf\.h|gelf\.h": (r"shadow_store/class_layout_dwarf[^/]*", 1),

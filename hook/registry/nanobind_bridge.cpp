@@ -15,8 +15,12 @@
 #include <string>
 
 #include "bridge_abi.h"
+#include "nanobind_adoption.hpp"
+#include "nanobind_classes.hpp"
+#include "nanobind_functions.hpp"
 #include "nanobind_registry.hpp"
 #include "nanobind_retirement.hpp"
+#include "nanobind_values.hpp"
 #include "rtti_memory.hpp"
 
 // What nanobind's headers leave to its library: only a failed allocation inside of one of its
@@ -61,19 +65,35 @@ bool open_pages(WritablePages& pages, const MemoryMap& map,
   return false;
 }
 
+// What the caller's handle stands for: one reload.
+struct Reload {
+  Retirement retirement;
+  std::vector<std::unique_ptr<Adoption>> adoptions;
+  RedirectedFunctions functions;
+
+  Reload(const RehookRange* libraries, std::size_t count, const char* suffix)
+      : retirement(Ranges(libraries, count), suffix, Strictness::refuse) {}
+  void undo_adoptions() noexcept {
+    functions.undo();
+    while (!adoptions.empty()) {
+      adoptions.back()->undo();
+      adoptions.pop_back();
+    }
+  }
+};
+
 void* retire(const RehookRange* old_libraries, std::size_t count, const char* suffix,
              char* error, std::size_t error_size) noexcept {
   return guarded<void*>(nullptr, error, error_size, [&](std::string& message) -> void* {
-    auto retirement =
-        std::make_unique<Retirement>(Ranges(old_libraries, count), suffix, Strictness::refuse);
+    auto reload = std::make_unique<Reload>(old_libraries, count, suffix);
     MemoryMap map;
     WritablePages pages;
-    if (!map.read(message) || !retirement->plan(map, message) ||
-        !open_pages(pages, map, retirement->written_addresses(), message)) {
+    if (!map.read(message) || !reload->retirement.plan(map, message) ||
+        !open_pages(pages, map, reload->retirement.written_addresses(), message)) {
       return nullptr;
     }
-    retirement->apply();
-    return retirement.release();
+    reload->retirement.apply();
+    return reload.release();
   });
 }
 
@@ -99,17 +119,18 @@ bool put_old_world_back(Retirement& old, const Ranges& fresh, std::string& error
 int restore(void* handle, const RehookRange* fresh, std::size_t count, char* error,
             std::size_t error_size) noexcept {
   return guarded<int>(-1, error, error_size, [&](std::string& message) -> int {
-    auto* retirement = static_cast<Retirement*>(handle);
-    if (!put_old_world_back(*retirement, Ranges(fresh, count), message)) return -1;
-    delete retirement;
+    auto* reload = static_cast<Reload*>(handle);
+    reload->undo_adoptions();
+    if (!put_old_world_back(reload->retirement, Ranges(fresh, count), message)) return -1;
+    delete reload;
     return 0;
   });
 }
 
 void commit(void* handle) noexcept {
-  auto* retirement = static_cast<Retirement*>(handle);
-  retirement->commit();
-  delete retirement;
+  auto* reload = static_cast<Reload*>(handle);
+  reload->retirement.commit();
+  delete reload;
 }
 
 std::size_t count_types(const RehookRange* libraries, std::size_t count) noexcept {
@@ -119,13 +140,95 @@ std::size_t count_types(const RehookRange* libraries, std::size_t count) noexcep
     for (Internals* internals : find_internals()) {
       for (const auto& [object, record] : internals->type_c2p_slow) {
         if (record == nullptr) continue;
-        result += ranges.contains(object) || made_by(*record, ranges) ? 1 : 0;
+        const bool foreign = renamed_objects().count(object) == 0 && made_by(*record, ranges);
+        result += ranges.contains(object) || foreign ? 1 : 0;
       }
     }
   } catch (...) {
     return 0;
   }
   return result;
+}
+
+int describe(PyObject* type, RehookClass* out) noexcept {
+  try {
+    const FoundClass found = find_class(type);
+    if (!found) return 0;
+    out->cpp_name = name_as_compiled(found.record->type);
+    out->size = found.record->size;
+    out->align = found.record->align;
+    out->is_enum = found.is_enum ? 1 : 0;
+    return 1;
+  } catch (...) {
+    return 0;
+  }
+}
+
+int can_adopt(const RehookClassPair* pair, char* error, std::size_t error_size) noexcept {
+  return guarded<int>(-1, error, error_size, [&](std::string& message) -> int {
+    return fits(*pair, message) ? 0 : -1;
+  });
+}
+
+int adopt(void* handle, const RehookClassPair* pairs, std::size_t count, char* error,
+          std::size_t error_size) noexcept {
+  return guarded<int>(-1, error, error_size, [&](std::string& message) -> int {
+    auto* reload = static_cast<Reload*>(handle);
+    auto adoption = std::make_unique<Adoption>();
+    reload->adoptions.reserve(reload->adoptions.size() + 1);
+    if (!adoption->plan(pairs, count, message)) return -1;
+    adoption->apply();
+    reload->adoptions.push_back(std::move(adoption));
+    return 0;
+  });
+}
+
+std::size_t instances(PyObject* type, int subclasses,
+                      void (*visit)(PyObject* instance, void* context),
+                      void* context) noexcept {
+  try {
+    const FoundClass found = find_class(type);
+    if (!found || found.is_enum) return 0;
+    std::vector<PyObject*> all;  // the caller may make or free instances meanwhile
+    for_each_instance(*found.internals, type, subclasses != 0,
+                      [&](PyObject* instance) { all.push_back(instance); });
+    for (PyObject* instance : all) visit(instance, context);
+    return all.size();
+  } catch (...) {
+    return 0;
+  }
+}
+
+void* detach_value(PyObject* instance, PyObject* old_class, PyObject* new_class,
+                   PyObject* python_class, char* error, std::size_t error_size) noexcept {
+  return guarded<void*>(nullptr, error, error_size, [&](std::string& message) -> void* {
+    return DetachedValue::detach(instance, old_class, new_class, python_class, message)
+        .release();
+  });
+}
+
+int has_value(void* token) noexcept {
+  return static_cast<DetachedValue*>(token)->has_value() ? 1 : 0;
+}
+
+void finish_value(void* token) noexcept {
+  auto* value = static_cast<DetachedValue*>(token);
+  value->finish();
+  delete value;
+}
+
+void revert_value(void* token) noexcept {
+  auto* value = static_cast<DetachedValue*>(token);
+  value->revert();
+  delete value;
+}
+
+int redirect(void* handle, PyObject* old_function, PyObject* new_function, char* error,
+             std::size_t error_size) noexcept {
+  return guarded<int>(-1, error, error_size, [&](std::string& message) -> int {
+    auto* reload = static_cast<Reload*>(handle);
+    return reload->functions.add(old_function, new_function, message) ? 0 : -1;
+  });
 }
 
 }  // namespace
@@ -140,15 +243,15 @@ extern "C" __attribute__((visibility("default"))) const RehookBridge* rehook_reg
       rehook_bridge::commit,
       rehook_bridge::count_types,
       "nanobind",
-      nullptr,
-      nullptr,
-      nullptr,
-      nullptr,
-      nullptr,
-      nullptr,
-      nullptr,
-      nullptr,
-      nullptr,
+      rehook_bridge::describe,
+      rehook_bridge::can_adopt,
+      rehook_bridge::adopt,
+      rehook_bridge::instances,
+      rehook_bridge::detach_value,
+      rehook_bridge::has_value,
+      rehook_bridge::finish_value,
+      rehook_bridge::revert_value,
+      rehook_bridge::redirect,
   };
   return &bridge;
 }

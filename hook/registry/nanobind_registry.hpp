@@ -136,11 +136,17 @@ inline nb::func_data* overloads_of(void* function) {
   return reinterpret_cast<nb::func_data*>(static_cast<char*>(function) + sizeof(Function));
 }
 
-// Whether code of these libraries made the class: the type_info may be somebody else's.
+inline bool has_flag(const TypeRecord& record, nb::type_flags flag) {
+  return (record.flags & static_cast<std::uint32_t>(flag)) != 0;
+}
+
+// Whether code of these libraries made the class: the type_info may be somebody else's. Members
+// of a record whose flag is not set hold what was on a stack.
 inline bool made_by(const TypeRecord& record, const Ranges& libraries) {
-  if (libraries.contains(record.destruct) || libraries.contains(record.copy) ||
-      libraries.contains(record.move) || libraries.contains(record.set_self_py) ||
-      libraries.contains(record.keep_shared_from_this_alive)) {
+  using Flags = nb::type_flags;
+  if ((has_flag(record, Flags::has_destruct) && libraries.contains(record.destruct)) ||
+      (has_flag(record, Flags::has_copy) && libraries.contains(record.copy)) ||
+      (has_flag(record, Flags::has_move) && libraries.contains(record.move))) {
     return true;
   }
   auto* init = static_cast<PyObject*>(record.init);
@@ -149,7 +155,7 @@ inline bool made_by(const TypeRecord& record, const Ranges& libraries) {
 
 // type_info::name() as the compiler wrote it: mangled names have no '@', suffixes start with
 // one.
-inline const char* original_name(TypeObject object) {
+inline const char* name_as_compiled(TypeObject object) {
   static auto& names = *new std::unordered_set<std::string>();
   const std::string name = object->name();
   return names.insert(name.substr(0, name.find('@'))).first->c_str();
@@ -179,14 +185,7 @@ inline std::vector<Internals*> find_internals() {
   return found;
 }
 
-// The domain a class belongs to and its record there: of the class itself, or of an enum.
-struct FoundClass {
-  Internals* internals = nullptr;
-  TypeRecord* record = nullptr;
-  bool is_enum = false;
-  explicit operator bool() const { return record != nullptr; }
-};
-
+// Enumerations are classes of Python's enum module.
 inline bool is_record_of_enum(Internals& internals, const TypeRecord& record) {
   return !has_record(internals, as_object(record.type_py));
 }
