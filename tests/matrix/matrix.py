@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from matrix.promises import expected_names
 from support import environment
 from support.environment import ROOT
-from support.subject import BINDINGS, Binding, LibraryError, install_library, make_subject
+from support.subject import MATRIX, Binding, LibraryError, install_library, make_subject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,7 +152,7 @@ def main() -> None:
 
     bindings = [
         one
-        for one in BINDINGS.values()
+        for one in MATRIX.values()
         if not arguments.only or one.name.startswith(tuple(arguments.only))
     ]
     wanted = [int(one.split(".")[1]) for one in arguments.python or []] or list(MINORS)
@@ -161,7 +161,7 @@ def main() -> None:
     if missing:
         print("not found:", ", ".join(f"Python 3.{minor}" for minor in missing))
     if not bindings or not pythons or (arguments.python and missing):
-        names = ", ".join(BINDINGS)
+        names = ", ".join(MATRIX)
         raise SystemExit(f"nothing to do; the names are {names}")
     interpreters = {minor: prepare(minor, python) for minor, python in pythons.items()}
     cells = []

@@ -102,7 +102,7 @@ def _capi(name: str, *options: str) -> Binding:
     return Binding(name, CAPI, "", tuple(f"-DSUBJECT_{option}=ON" for option in options))
 
 
-BINDINGS = {
+MATRIX = {
     one.name: one
     for one in (
         _pybind11("pybind11-2.10", "pybind11==2.10.4", 12),
@@ -125,6 +125,8 @@ BINDINGS = {
         _capi("capi-multi-heap"),
     )
 }
+# The last one is whichever pybind11 CMake finds: that of this environment.
+BINDINGS = {**MATRIX, "pybind11-installed": Binding("pybind11-installed", PYBIND11)}
 
 
 class LibraryError(Exception):
