@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":  # instead of this folder, in which a module has the folder's name
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from matrix.promises import expected_names
 from support import environment

@@ -22,7 +22,7 @@ sys.path.remove(TESTS)
 
 ROOT, BINDING = sys.argv[1:3]
 LANGUAGE = BINDINGS[BINDING].language
-EDITOR = Editor(LANGUAGE, ROOT, Project(Path(ROOT)).write)
+EDITOR = Editor(LANGUAGE, Project(Path(ROOT)).write)
 
 
 class Promises:

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":  # instead of this folder, in which a module has the folder's name
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from support.environment import ROOT
 from support.project import Project
@@ -83,7 +84,7 @@ class Life:
         import subject  # type: ignore[import-not-found]
 
         self.subject: Any = subject
-        self.editor = Editor(BINDINGS[binding].language, root, Project(Path(root)).write)
+        self.editor = Editor(BINDINGS[binding].language, Project(Path(root)).write)
         self.value, self.first_class = subject.value, subject.Thing
         self.held: list[Held] = []
         self.own_bytes = self._measure_own()

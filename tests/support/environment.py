@@ -112,7 +112,9 @@ def install_rehook(
     command += [f"--config-settings=build-dir={build}"]
     if sanitize:
         command += [f"--config-settings=cmake.define.REHOOK_SANITIZE={sanitize}"]
-        command += ["--config-settings=cmake.build-type=RelWithDebInfo"]
+        # Compiles in a third of the time of -O2, and every line of a report is the right one.
+        command += ["--config-settings=cmake.build-type=Debug"]
+        command += ["--config-settings=cmake.define.CMAKE_CXX_FLAGS_DEBUG=-O0 -g1"]
         command += ["--config-settings=install.strip=false"]
     if target is not None:
         shutil.rmtree(target, ignore_errors=True)

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from support.project import FIXTURES, Project
@@ -173,12 +172,13 @@ def make_subject(binding: Binding, home: Path, libraries: Path) -> Project:
 
 
 class Editor:
-    """Changes the source of a subject, always starting from how it was at first."""
+    """Changes the source of a subject, always starting from how it is in the fixture."""
 
-    def __init__(self, language: Language, root: str, write: Callable[[str, str], None]) -> None:
+    def __init__(self, language: Language, write: Callable[[str, str], None]) -> None:
         self._language = language
         self._write = write
-        self._original = Path(root, language.source).read_text(encoding="utf-8")
+        fixture = FIXTURES / "matrix" / language.folder / language.source
+        self._original = fixture.read_text(encoding="utf-8")
         for old, _ in language.edits.values():
             assert self._original.count(old) == 1, f"{language.source} has not one {old!r}"
 
