@@ -130,7 +130,9 @@ def print_table(cells: Sequence[Cell], bindings: Sequence[Binding], minors: Sequ
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     print()
     for one in (header, *rows):
-        print("  ".join(text.ljust(width) for text, width in zip(one, widths, strict=True)).rstrip())
+        print(
+            "  ".join(text.ljust(width) for text, width in zip(one, widths, strict=True)).rstrip()
+        )
     for cell in cells:
         if cell.failed:
             print(f"\n{cell.binding}, Python {cell.python}")
@@ -168,7 +170,12 @@ def main() -> None:
     cells = []
     with ThreadPoolExecutor(arguments.jobs) as pool:
         places = [(one, minor) for one in bindings for minor in pythons]
-        for cell in pool.map(lambda place: run_cell(*place, interpreters[place[1]]), places):
+
+        def run_place(place: tuple[Binding, int]) -> Cell:
+            binding, minor = place
+            return run_cell(binding, minor, interpreters[minor])
+
+        for cell in pool.map(run_place, places):
             print(f"{cell.binding:<26} 3.{cell.python[2:]}  {_short(cell.text())}", flush=True)
             cells.append(cell)
     print_table(cells, bindings, sorted(pythons))

@@ -3,9 +3,9 @@
     memory.py valgrind | asan  [--only SCENARIO] [--binding NAME]
 
 valgrind: rehook as it is installed. asan: rehook's core compiled with the address and
-undefined-behaviour sanitizers (in build/asan), once with the module as it is and once with the module
-compiled with the address sanitizer, too. Exit status 1 on any report, a crash, or a promise that was
-not kept. Uninitialised values and leaks are not looked for: the interpreter has plenty of its own.
+undefined-behaviour sanitizers (in build/asan), once with the module as it is and once with the
+module compiled with the address sanitizer, too. Exit status 1 on any report, a crash, or a promise
+that was not kept. Uninitialised values and leaks are not looked for: the interpreter has plenty of its own.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ if __name__ == "__main__":  # instead of this folder, in which a module has the 
 
 from memory.valgrind_report import read_errors
 from support.environment import ROOT, install_rehook
-from support.project import Project
 from support.subject import BINDINGS, install_library, make_subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from support.project import Project
 
 HERE = Path(__file__).resolve().parent
 DEFAULT_BINDINGS = ("pybind11-newest", "nanobind-3-newest", "capi-multi-heap")
@@ -114,9 +115,7 @@ class Valgrind:
     def run(self, project: Project, binding: str, scenario: str) -> Outcome:
         return self._run(project, binding, scenario, [project.root])
 
-    def _run(
-        self, project: Project, binding: str, scenario: str, path: Sequence[Path]
-    ) -> Outcome:
+    def _run(self, project: Project, binding: str, scenario: str, path: Sequence[Path]) -> Outcome:
         xml = project.home / f"{scenario}.xml"
         command: list[str | Path] = ["valgrind", "--tool=memcheck", "--leak-check=no"]
         command += ["--undef-value-errors=no", "--error-limit=no", "--num-callers=24"]

@@ -54,7 +54,7 @@ def mapped_bytes(file: str) -> int:
     total = 0
     for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
         words = line.split(maxsplit=5)
-        if len(words) > 5 and words[5] == file:  # noqa: PLR2004 - the last column
+        if len(words) > 5 and words[5] == file:
             begin, end = (int(word, 16) for word in words[0].split("-"))
             total += end - begin
     return total
@@ -223,7 +223,7 @@ def problems(told: dict[str, Any], generations: int) -> list[str]:
     ):
         if told[name]:
             few = ", ".join(map(str, told[name][:4]))
-            found.append(f"{text}: {few}{' ...' if len(told[name]) > 4 else ''}")  # noqa: PLR2004
+            found.append(f"{text}: {few}{' ...' if len(told[name]) > 4 else ''}")
     return found
 
 

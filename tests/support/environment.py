@@ -60,7 +60,7 @@ def _ask(python: Path) -> tuple[str, str] | None:
         [python, "-c", _USABLE], capture_output=True, text=True, check=False, cwd="/"
     )
     words = done.stdout.split(maxsplit=1)
-    return (words[0], words[1].strip()) if done.returncode == 0 and len(words) == 2 else None  # noqa: PLR2004
+    return (words[0], words[1].strip()) if done.returncode == 0 and len(words) == 2 else None
 
 
 def run_logged(what: str, command: Sequence[str | Path], log: Path) -> None:
@@ -80,7 +80,7 @@ def run_logged(what: str, command: Sequence[str | Path], log: Path) -> None:
 def make_venv(python: Path, folder: Path, log: Path) -> Path:
     """Make a virtual environment with what rehook needs, once; give its interpreter."""
     ours = folder / "bin" / "python"
-    listing = [sys.executable, ROOT / "tests" / "tools" / "requirements.py"]
+    listing = [sys.executable, str(ROOT / "tests" / "tools" / "requirements.py")]
     wanted = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
     stamp = folder / "stamp"
     content = f"{python}\n{folder}\n{wanted}"

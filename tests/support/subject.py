@@ -1,4 +1,4 @@
-"""The module `subject._core` of fixtures/matrix: with which library, how it is edited, what it has."""
+"""The module `subject._core` of fixtures/matrix: its libraries, and how it is edited."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from support.project import FIXTURES, Project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 STEP = 1000  # what the edit "step" adds to whatever the module answers
 
