@@ -5,7 +5,8 @@
 valgrind: rehook as it is installed. asan: rehook's core compiled with the address and
 undefined-behaviour sanitizers (in build/asan), once with the module as it is and once with the
 module compiled with the address sanitizer, too. Exit status 1 on any report, a crash, or a promise
-that was not kept. Uninitialised values and leaks are not looked for: the interpreter has plenty of its own.
+that was not kept. Uninitialised values and leaks are not looked for: the interpreter has plenty of
+its own.
 """
 
 from __future__ import annotations
