@@ -118,7 +118,7 @@ class Valgrind:
 
     def _run(self, project: Project, binding: str, scenario: str, path: Sequence[Path]) -> Outcome:
         xml = project.home / f"{scenario}.xml"
-        command: list[str | Path] = ["valgrind", "--tool=memcheck", "--leak-check=no"]
+        command: list[str | Path] = ["valgrind", "--tool=memcheck", "--show-leak-kinds=none"]
         command += ["--undef-value-errors=no", "--error-limit=no", "--num-callers=24"]
         command += ["--fair-sched=yes", "--xml=yes", f"--xml-file={xml}"]
         command += [f"--suppressions={HERE / 'python.supp'}"]
