@@ -151,17 +151,19 @@ class Asan:
         )
 
     def prepare(self, project: Project, binding: str) -> None:
-        """The first scenario builds what it needs."""
+        """Make sure that it is the sanitized core that will run; scenarios build what they need."""
+        path = [project.root, self._site]
+        code = "import rehook._core; print(json.dumps(rehook._core.__file__))"
+        core = project.run(code, path=path, env=self._preload()).json
+        if not (core.startswith(str(self._site)) and _is_sanitized(Path(core))):
+            raise SystemExit(f"{binding}: {core} is not the sanitized build of rehook")
 
     def run(self, project: Project, binding: str, scenario: str) -> Outcome:
         reports = project.home / f"reports-{scenario}"
         reports.mkdir()
-        # An interpreter that is not sanitized itself needs the library first, and libstdc++
-        # beside it, or the first exception thrown finds nobody to catch it.
-        libraries = [_library("libasan.so"), _library("libstdc++.so.6")]
         log = f"log_path={reports}/report"
-        env: dict[str, str | None] = {
-            "LD_PRELOAD": " ".join(libraries),
+        env = {
+            **self._preload(),
             "ASAN_OPTIONS": f"detect_leaks=0:detect_odr_violation=0:exitcode=99:{log}",
             "UBSAN_OPTIONS": f"print_stacktrace=1:{log}",
             "PYTHONMALLOC": "malloc",
@@ -171,8 +173,21 @@ class Asan:
             env |= {"CFLAGS": flags, "CXXFLAGS": flags, "LDFLAGS": "-fsanitize=address"}
         path = [project.root, self._site]
         done = run_scenario(project, binding, scenario, env=env, path=path)
-        texts = tuple(one.read_text(errors="replace") for one in sorted(reports.iterdir()))
-        return Outcome(done.returncode, done.stderr, texts)
+        texts = [one.read_text(errors="replace") for one in sorted(reports.iterdir())]
+        modules = list(project.store.glob("projects/*/*/build/_core*.so"))
+        if self._module_too and not any(_is_sanitized(one) for one in modules):
+            texts.append("the module was not compiled with the sanitizer")
+        return Outcome(done.returncode, done.stderr, tuple(texts))
+
+    def _preload(self) -> dict[str, str | None]:
+        # An interpreter that is not sanitized itself needs the library first, and libstdc++
+        # beside it, or the first exception thrown finds nobody to catch it.
+        libraries = [_library("libasan.so"), _library("libstdc++.so.6")]
+        return {"LD_PRELOAD": " ".join(libraries), "ASAN_OPTIONS": "detect_leaks=0"}
+
+
+def _is_sanitized(library: Path) -> bool:
+    return b"__asan_" in library.read_bytes()
 
 
 def _library(name: str) -> str:
