@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# setup.sh [package] [native] [lint]: brings a machine from nothing to a working tree.
+# setup.sh [package] [native] [lint] [valgrind] [asan]: brings a machine from nothing to a working tree.
 #   package   system packages, .venv, rehook built and installed into it
 #   native    the C++ unit tests in build/native
 #   lint      the linters
+#   valgrind  the program of that name
+#   asan      the sanitizers' libraries
 # Steps that are up to date are skipped. Packages are installed with apt-get when we are root or sudo
 # asks no password; otherwise the exact line to type is printed.
 source "$(dirname "$0")/common.sh"
@@ -58,6 +60,9 @@ apt_python() {
 
 cxx20() { has g++ && echo '#include <concepts>' | g++ -std=c++20 -x c++ -fsyntax-only - 2>/dev/null; }
 
+# A name without a folder is what the compiler says when it has no such file.
+has_sanitizers() { has c++ && [[ $(c++ -print-file-name=libasan.so) == /* ]]; }
+
 apt=() dnf=()
 need() { apt+=("$1"); dnf+=("$2"); }
 
@@ -73,6 +78,8 @@ list_missing() {
   pc libdw || need libdw-dev elfutils-devel
   pc nlohmann_json || need nlohmann-json3-dev json-devel
   if wants native; then pc gtest || need libgtest-dev gtest-devel; fi
+  if wants valgrind; then has valgrind || need valgrind valgrind; fi
+  if wants asan; then has_sanitizers || need g++ "libasan libubsan"; fi
   if wants lint; then has clang-tidy || need clang-tidy clang-tools-extra; fi
   if ! is_usable .venv/bin/python && ! find_python >/dev/null; then
     if [[ -n ${PYTHON:-} ]]; then
