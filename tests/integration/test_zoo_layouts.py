@@ -148,10 +148,11 @@ for turn in range(1, 13):
     become(animals=version)
     kept.append((version, zoo.Lion(turn), zoo.Ticket(turn)))
     for number, (was, lion, ticket) in enumerate(kept):
-        mine = number == turn
+        taken = isinstance(lion, zoo.Lion)
         facts = [lion.roar() == f"roar{was}/{number}", ticket.total() == number + 100 * was,
-                 refused(zoo.pay, ticket) != mine, refused(zoo.Lion.roar, lion) != mine,
-                 isinstance(lion, zoo.Lion) == mine]
+                 refused(zoo.pay, ticket) != isinstance(ticket, zoo.Ticket),
+                 refused(zoo.Lion.roar, lion) != taken, taken or number != turn,
+                 not taken or was == version]
         if not all(facts) and len(wrong) < 3:
             wrong.append([turn, number, facts])
 del kept, lion, ticket

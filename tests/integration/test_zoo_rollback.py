@@ -63,7 +63,8 @@ def check(a=1, k=1):
         "pickle": lambda: type(pickle.loads(data)) is zoo.Lion,
         "submodule": lambda: zoo.maps is sys.modules["zoo._animals.maps"]
         and zoo.maps.north() == f"north{a}",
-        "base": lambda: zoo_base.weigh(zoo.Badge()) == 0 and zoo.heavy(zoo_base.Thing(5)) == 5 + 100 * a,
+        "base": lambda: zoo_base.weigh(zoo.Badge()) == 0
+        and zoo.heavy(zoo_base.Thing(5)) == 5 + 100 * a,
         "closure": lambda: closure(1) in (103, 203, 303),
         "iterator": lambda: list(zoo.walk([1, 2])) == [1, 2],
     }
