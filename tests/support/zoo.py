@@ -60,6 +60,10 @@ def raised(function, *arguments):
         return error
     raise AssertionError(f"{function} did not raise")
 
+def voice(text, animal):
+    "Whatever build its virtual function is of, `text` has what the animal itself says."
+    return text.replace(animal.speak(), "its voice")
+
 def left(report, name):
     "How many objects the report says were left, of the class or other thing `name`."
     counts = [one.get("count") or 0 for one in report.left if name in str(one["what"])]
