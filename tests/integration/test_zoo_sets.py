@@ -31,7 +31,8 @@ report = become(animals=2)
 tell(
     old=[lion.roar(), elephant.kind(), elephant.trunk(), elephant.speak(), keeper.animal is lion],
     crossing=[voice(zoo.describe(elephant), elephant), zoo.share(elephant),
-              voice(_keepers.listen(lion), lion), _keepers.listen(zoo.Lion(6)), type(buy(1)) is zoo.Animal, buy(1).kind()],
+              voice(_keepers.listen(lion), lion), _keepers.listen(zoo.Lion(6)),
+              type(buy(1)) is zoo.Animal, buy(1).kind()],
     new=[_keepers.Elephant(7).kind(), zoo.share(_keepers.Elephant(7)),
          isinstance(_keepers.Elephant(7), zoo.Animal)],
     versions=[zoo.VERSION if hasattr(zoo, "VERSION") else _animals.VERSION, _keepers.VERSION],

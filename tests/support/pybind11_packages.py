@@ -34,9 +34,9 @@ def folder_of(version: str) -> Path:
     folder = _CACHE / version
     found = folder / "pybind11" / _CMAKE
     if not found.is_dir():
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "-d", folder]
+        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "-d", str(folder)]
         done = subprocess.run(
-            [*command, f"pybind11=={version}"], capture_output=True, text=True, check=False
+            [*pip, f"pybind11=={version}"], capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
             pytest.fail(f"pybind11 {version} cannot be downloaded: {done.stderr.strip()[-200:]}")

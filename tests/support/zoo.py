@@ -129,10 +129,11 @@ class ZooWorkshop:
 
 
 def set_variant(project: Project, animals: int, keepers: int) -> None:
-    grown = int(animals == 3)
+    """Save the sources of one variant; a file that has that text already is not touched."""
+    start = "#pragma once\n\n#define VERSION"
     files = {
-        "animals_variant.hpp": f"#pragma once\n\n#define VERSION {animals}\n#define GROWN {grown}\n",
-        "keepers_variant.hpp": f"#pragma once\n\n#define VERSION {keepers}\n",
+        "animals_variant.hpp": f"{start} {animals}\n#define GROWN {int(animals == 3)}\n",
+        "keepers_variant.hpp": f"{start} {keepers}\n",
     }
     for file, text in files.items():
         if project.read(file) != text:
