@@ -14,6 +14,7 @@ pytestmark = pytest.mark.compile
 STRICT = {"PYTHONMALLOC": "debug"}
 VERSIONS = ("2.13.6", "")  # "": the installed one
 A_AND_B = ((2, 1), (1, 1))
+UNKNOWN = {"cmake_args": ("-DCMAKE_CXX_FLAGS=-g0",), "variants": ((2, 2), (2, 1), (1, 1))}
 
 
 @pytest.fixture(params=VERSIONS, ids=lambda version: f"pybind11-{version or 'installed'}")
@@ -169,7 +170,7 @@ tell(wrong=wrong, alive=[zoo_base.alive(0), zoo_base.alive(1)])
 
 
 def test_an_unknown_layout_is_not_the_same(zoo_of):
-    zoo = zoo_of(cmake_args=("-DCMAKE_CXX_FLAGS=-g0",), variants=A_AND_B)
+    zoo = zoo_of(**UNKNOWN)
     told = zoo.run(
         HELPERS
         + """

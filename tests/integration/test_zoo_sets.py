@@ -11,6 +11,7 @@ pytestmark = pytest.mark.compile
 
 STRICT = {"PYTHONMALLOC": "debug"}
 VERSIONS = ("2.13.6", "")  # "": the installed one
+UNKNOWN = {"cmake_args": ("-DCMAKE_CXX_FLAGS=-g0",), "variants": ((2, 2), (2, 1), (1, 1))}
 
 
 @pytest.fixture(params=VERSIONS, ids=lambda version: f"pybind11-{version or 'installed'}")
@@ -115,7 +116,7 @@ assert [lion.roar(), elephant.trunk(), zoo.share(elephant)] == ["roar1/4", "trun
 
 def test_the_old_pair_stays_consistent(zoo_of):
     """Nothing is known of the layouts: the pair that ran before goes on running among itself."""
-    zoo = zoo_of(cmake_args=("-DCMAKE_CXX_FLAGS=-g0",), variants=((2, 2), (1, 1)))
+    zoo = zoo_of(**UNKNOWN)
     told = zoo.run(
         HELPERS
         + """
@@ -179,8 +180,7 @@ assert zoo_tour.listen(parrot) == "heard hello" and zoo_tour.listen(zoo.Lion(1))
 """
 
 
-def test_an_installed_dependant_goes_on_working(zoo_of):
-    zoo = zoo_of(tour=True)
+def test_an_installed_dependant_goes_on_working(zoo):
     told = zoo.run(
         HELPERS
         + TOUR
@@ -205,7 +205,7 @@ tell(
 
 def test_an_installed_dependant_that_cannot_follow_is_named(zoo_of):
     """Nothing is known of Animal's layout, so its class changes and Parrot cannot come along."""
-    zoo = zoo_of(tour=True, cmake_args=("-DCMAKE_CXX_FLAGS=-g0",), variants=((2, 1), (1, 1)))
+    zoo = zoo_of(**UNKNOWN)
     told = zoo.run(
         HELPERS
         + TOUR

@@ -22,7 +22,7 @@ def upgrade():
 
 
 def test_another_pybind11_is_refused_with_a_clear_message(zoo_of):
-    zoo = zoo_of(pybind11="2.13.6", variants=((1, 1),), reloadable=False)
+    zoo = zoo_of(pybind11="2.13.6")
     folder = folder_of("3.1.0")
     told = zoo.run(
         HELPERS
@@ -57,7 +57,7 @@ tell(**facts, old=[lion.roar(), lion.age, version()], module=zoo.version(),
 
 def test_a_change_that_keeps_the_internals_is_a_reload(zoo_of):
     """2.13.5 to 2.13.6: the same internals, so the types are retired or adopted as ever."""
-    zoo = zoo_of(pybind11="2.13.5", variants=((1, 1),), reloadable=False)
+    zoo = zoo_of(pybind11="2.13.5", variants=((1, 1),))
     told = zoo.run(
         HELPERS
         + UPGRADE
@@ -80,7 +80,8 @@ tell(names=sorted(report.names), roar=lion.roar() == f"roar{2 if adopted else 1}
     assert told.stderr == ""
 
 
-@pytest.mark.parametrize("version", ["2.10.4", "2.11.1", "2.12.0", "3.0.1"])
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["2.10.4", "3.0.1"])
 def test_each_pybind11(zoo_of, version):
     """The copy imports under the module's own name, and is not the old module."""
     zoo = zoo_of(pybind11=version, variants=((2, 1), (3, 1), (1, 1)))

@@ -1,7 +1,7 @@
 """The project family of fixtures/zoo, built in several variants once per session.
 
 home/zoo/        the project that is reloaded: `zoo._animals` and `zoo._keepers`
-home/zoo_base/   installed without rehook, never rebuilt; home/zoo_tour/ too, where asked for
+home/zoo_base/   installed without rehook, never rebuilt; home/zoo_tour/ too
 """
 
 from __future__ import annotations
@@ -81,8 +81,6 @@ class Recipe:
     pybind11: str = ""
     cmake_args: tuple[str, ...] = ()
     variants: tuple[tuple[int, int], ...] = VARIANTS
-    tour: bool = False
-    reloadable: bool = True  # whether the first reload, which needs the bridge, is made beforehand
 
 
 class ZooWorkshop:
@@ -103,16 +101,14 @@ class ZooWorkshop:
         package = folder_of(recipe.pybind11) if recipe.pybind11 else installed()[1]
         install_plainly("zoo_base", home, package)
         shutil.copytree(FIXTURES / "zoo", home / "zoo")
-        if recipe.tour:
-            include = home / "zoo" / "include"
-            install_plainly("zoo_tour", home, package, f"-DZOO_INCLUDE={include}")
+        install_plainly("zoo_tour", home, package, f"-DZOO_INCLUDE={home}/zoo/include")
         project = self._project(home, recipe)
         for animals, keepers in recipe.variants:
             set_variant(project, animals, keepers)
             project.run("import rehook; rehook.install(projects=[ROOT])\nimport zoo")
-        if recipe.reloadable:  # whatever comes of it: the bridge is compiled now
-            project.run(HELPERS + "become(animals=2); become(animals=1)", check=False)
-            set_variant(project, *recipe.variants[-1])
+        # Whatever comes of a first reload: the bridge is compiled now.
+        project.run(HELPERS + "become(animals=2)", check=False)
+        set_variant(project, *recipe.variants[-1])
         project.forget()
         subprocess.run(["cp", "-a", home, snapshot], check=True)
         return project
