@@ -208,9 +208,9 @@ broken = check(a=2)
 gc.collect()
 before = picture()
 os.environ["FAIL_AT"] = "the end of animals"
-for version in (1, 3):
+for number in (1, 3):
     try:
-        become(animals=version)
+        become(animals=number)
     except rehook.ReloadError as failure:
         error = str(failure.__cause__)
     else:

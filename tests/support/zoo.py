@@ -53,9 +53,10 @@ def refused(function, *arguments):
         return True
     return False
 
-def raised(function, *arguments):
+def raised(function, *arguments, **named):
+    "The exception that a call raises."
     try:
-        function(*arguments)
+        function(*arguments, **named)
     except Exception as error:
         return error
     raise AssertionError(f"{function} did not raise")
