@@ -1,6 +1,7 @@
 """instances = "migrate": objects of a class that grew get a value of the new class, all or none.
 
-Lion has pickle support, Ticket gets it from its Python subclass, Fence has none.
+Lion has pickle support, Ticket gets it from its Python subclass, Permit says itself what becomes of
+an old one, and Fence can do none of it.
 """
 
 import json
@@ -160,6 +161,59 @@ tell(**facts, after=zoo_base.alive(1))
         "new": [312, 3007, 3005],
         "left": None,
         "after": 0,
+    }
+    assert told.stderr == ""
+
+
+def test_a_class_that_says_what_becomes_of_an_old_object(zoo):
+    """__rehook_migrate__ takes the old state and gives what the new __init__ takes."""
+    told = zoo.run(
+        HELPERS
+        + """
+permits = [zoo.Permit(1), zoo.Permit(2)]
+ids = [id(one) for one in permits]
+report = become(animals=3)
+facts = dict(
+    same=[id(one) for one in permits] == ids,
+    values=[[one.days, one.hours] for one in permits if hasattr(one, "hours")],
+    left=left(report, "Permit"),
+)
+del permits
+gc.collect()
+tell(**facts, after=zoo_base.alive(3))
+""",
+        env=MIGRATE,
+    )
+    assert told.json == {"same": True, "values": [[1, 24], [2, 48]], "left": None, "after": 0}
+    assert told.stderr == ""
+
+
+def test_a_new_init_that_refuses_an_old_object_reverts_all(zoo):
+    told = zoo.run(
+        HELPERS
+        + """
+permits, lion = [zoo.Permit(1), zoo.Permit(13), zoo.Permit(2)], zoo.Lion(4)
+try:
+    told = str(become(animals=3))
+except rehook.ReloadError as error:
+    told = str(error) + str(error.__cause__)
+facts = dict(
+    values=[one.days for one in permits], grown=[hasattr(one, "hours") for one in permits],
+    told=["13" in told, "Permit" in told], lion=[lion.roar(), hasattr(lion, "mane")],
+)
+del permits, lion
+gc.collect()
+tell(**facts, after=[zoo_base.alive(3), zoo_base.alive(0)])
+""",
+        env=MIGRATE,
+    )
+    # all or none: nor is the lion migrated, which could have been
+    assert told.json == {
+        "values": [1, 13, 2],
+        "grown": [False] * 3,
+        "told": [True, True],
+        "lion": ["roar1/4", False],
+        "after": [0, 0],
     }
     assert told.stderr == ""
 
