@@ -258,7 +258,10 @@ std::vector<std::string> bridge_command(const BridgeRequest& request,
   std::vector<std::string> argv = {request.compiler.native(), "-shared", "-fPIC",
                                    "-fvisibility=hidden"};
   append_relevant_flags(group.flags, argv);
-  for (const std::string& define : group.defines) argv.push_back("-D" + define);
+  for (const std::string& define : group.defines) {
+    // What CMake defines for each target by its name: one bridge is to serve all of a project.
+    if (!define.ends_with("_EXPORTS")) argv.push_back("-D" + define);
+  }
   for (const Path& folder : group.includes) {
     const bool system = std::find(group.system_includes.begin(), group.system_includes.end(),
                                   folder) != group.system_includes.end();

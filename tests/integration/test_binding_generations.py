@@ -4,20 +4,15 @@ pybind11 refuses to register a C++ class twice; without rehook a reload of these
 `generic_type: type "Shape" is already registered!`. Nothing here is py::module_local().
 """
 
-import os
 import shlex
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
 
 import pytest
 
 from support.project import FIXTURES
+from support.pybind11_packages import folder_of
 
 pytestmark = pytest.mark.compile
 
-CACHE = Path(__file__).resolve().parents[2] / "build" / "pybind11"
 VERSIONS = ("2.13.6", "3.1.0")
 
 # types.cpp of the fixture, whose initialisation fails where the variable FAIL_AT says.
@@ -158,32 +153,6 @@ class World:
 """
 BOTH = HELPERS + "become('B')\nbecome('A')\n"
 STRICT = {"PYTHONMALLOC": "debug"}
-
-
-def folder_of(version):
-    """pybind11's CMake package of one version: the installed one, or downloaded into build/."""
-    here = subprocess.run(
-        [sys.executable, "-c", "import pybind11; print(pybind11.__version__, pybind11.__file__)"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.split()
-    if here and here[0] == version:
-        return Path(here[1]).parent / "share" / "cmake" / "pybind11"
-    folder = CACHE / version
-    found = folder / "pybind11" / "share" / "cmake" / "pybind11"
-    if not found.is_dir():
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "-d", folder]
-        done = subprocess.run(
-            [*command, f"pybind11=={version}"], capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            pytest.fail(f"pybind11 {version} cannot be downloaded: {done.stderr.strip()[-200:]}")
-        partial = folder / f"partial-{os.getpid()}"
-        with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
-            wheel.extractall(partial)
-        (partial / "pybind11").rename(folder / "pybind11")
-    return found
 
 
 @pytest.fixture(params=VERSIONS)
