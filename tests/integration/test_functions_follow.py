@@ -197,7 +197,7 @@ class Derived(Box):
     pass
 derived = Derived()
 bound = box.one
-edit("core.c", "  long number;\n} Box;", "  long number, more;\n} Box;")
+edit("core.c", "  long number;\\n} Box;", "  long number, more;\\n} Box;")
 report = become(2)
 assert Box is m.Box and type(box) is not Box and not isinstance(box, Box)
 assert repr(box) == repr(derived) == "<Box 1 1>" and bound(0) == 102 and box.noargs() == 101
