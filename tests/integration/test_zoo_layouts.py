@@ -107,9 +107,7 @@ tell(
     assert told["left"]["Point"] is None, told["text"]
     assert ["Lion", "3"] in told["lines"], told["text"]
     assert ["Ticket", "2"] in told["lines"], told["text"]
-    # why the objects could not come along: the member that was added
-    assert any("mane" in why for why in told["why"]), told["why"]
-    assert any("fee" in why for why in told["why"]), told["why"]
+    assert told["why"] and all("layout changed" in why for why in told["why"]), told["why"]
     assert told["subclass"], told["text"]  # a Python subclass of a class that stays old
 
 
