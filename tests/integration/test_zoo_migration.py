@@ -28,7 +28,7 @@ def test_all_instances_change_in_place(zoo):
 import weakref
 lions = [zoo.Lion(age) for age in range(5)]
 box, ids = {"held": lions[1]}, [id(one) for one in lions]
-keeper, watched = _keepers.Keeper(lions[2]), weakref.ref(lions[3])
+watched = weakref.ref(lions[3])
 report = become(animals=3)
 facts = dict(
     same=[[id(one) for one in lions] == ids, box["held"] is lions[1], watched() is lions[3]],
@@ -40,7 +40,7 @@ facts = dict(
     left=left(report, "Lion"),
     alive=zoo_base.alive(0) >= 5,
 )
-del lions, box, keeper
+del lions, box
 gc.collect()
 tell(**facts, after=zoo_base.alive(0))
 """,
@@ -57,6 +57,26 @@ tell(**facts, after=zoo_base.alive(0))
         "alive": True,
         "after": 0,
     }
+    assert told.stderr == ""
+
+
+def test_a_value_that_cpp_shares_is_left(zoo):
+    """The keeper has a std::shared_ptr to the old lion: two lions would be the outcome."""
+    told = zoo.run(
+        HELPERS
+        + """
+lion = zoo.Lion(4)
+keeper = _keepers.Keeper(lion)
+report = become(animals=3)
+facts = dict(roar=lion.roar(), same=keeper.animal is lion, left=left(report, "Lion"),
+             told="shared" in str(report))
+del lion, keeper
+gc.collect()
+tell(**facts, after=zoo_base.alive(0))
+""",
+        env=MIGRATE,
+    )
+    assert told.json == {"roar": "roar1/4", "same": True, "left": 1, "told": True, "after": 0}
     assert told.stderr == ""
 
 
