@@ -51,8 +51,10 @@ bool has_virtual_functions(const ClassLayouts& layouts, std::string_view cpp_nam
 }  // namespace
 
 AdoptionJudge::AdoptionJudge(InstancePolicy policy, std::vector<JudgedExtension> extensions,
-                             std::vector<const RehookBridge*> bridges)
-    : policy_(policy), extensions_(std::move(extensions)), bridges_(std::move(bridges)) {}
+                             FindBridge find_bridge)
+    : policy_(policy),
+      extensions_(std::move(extensions)),
+      find_bridge_(std::move(find_bridge)) {}
 
 // By the module that the class says it is of; a class may call itself by any name.
 const JudgedExtension* AdoptionJudge::extension_of(PyObject* type) const {
@@ -73,16 +75,22 @@ bool AdoptionJudge::keeps_layout(const std::string& module, std::string_view cpp
 }
 
 Verdict AdoptionJudge::judge(PyObject* before, PyObject* after) {
-  for (const RehookBridge* bridge : bridges_) {
-    RehookClass known{};
-    if (bridge->describe == nullptr || bridge->describe(before, &known) == 0) continue;
-    bound_.push_back(
-        {Ref::borrow(before), Ref::borrow(after), bridge, known.cpp_name, false, false});
-    Verdict verdict = judge_bound(before, after, *bridge, known);
-    bound_.back().adopted = verdict.kind == Verdict::Kind::adopt;
-    return verdict;
+  const RehookBridge* const bridge = find_bridge_(before);
+  RehookClass known{};
+  if (bridge == nullptr || bridge->describe(before, &known) == 0) {
+    return judge_plain(before, after);
   }
-  return judge_plain(before, after);
+  bound_.push_back(
+      {Ref::borrow(before), Ref::borrow(after), bridge, known.cpp_name, false, false});
+  return judge_bound(before, after, *bridge, known);
+}
+
+void AdoptionJudge::note_adopted(const std::vector<ObjectPair>& pairs) {
+  for (Judged& one : bound_) {
+    one.adopted = std::any_of(pairs.begin(), pairs.end(), [&](const ObjectPair& pair) {
+      return pair.before.get() == one.before.get();
+    });
+  }
 }
 
 Verdict AdoptionJudge::judge_bound(PyObject* before, PyObject* after,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,8 +24,11 @@ struct JudgedExtension {
 // known to be the same, and the binding library can exchange the two. Not knowing means no.
 class AdoptionJudge final {
  public:
+  // Finds the registry that a class of the running builds is in, or null.
+  using FindBridge = std::function<const RehookBridge*(PyObject* type)>;
+
   AdoptionJudge(InstancePolicy policy, std::vector<JudgedExtension> extensions,
-                std::vector<const RehookBridge*> bridges);
+                FindBridge find_bridge);
 
   // `before` and `after` are classes of one qualified name. Runs no Python code but attribute
   // look-ups.
@@ -39,6 +43,8 @@ class AdoptionJudge final {
     bool is_polymorphic = false;
   };
   [[nodiscard]] const std::vector<Judged>& bound() const { return bound_; }
+  // What finally became of them: a class is not adopted without its bases.
+  void note_adopted(const std::vector<ObjectPair>& pairs);
   // Whether the class of this mangled name has the same layout in both builds of `module`.
   [[nodiscard]] bool keeps_layout(const std::string& module, std::string_view cpp_name) const;
 
@@ -50,7 +56,7 @@ class AdoptionJudge final {
 
   InstancePolicy policy_;
   std::vector<JudgedExtension> extensions_;
-  std::vector<const RehookBridge*> bridges_;
+  FindBridge find_bridge_;
   std::vector<Judged> bound_;
 };
 

@@ -7,12 +7,6 @@
 namespace rehook {
 namespace {
 
-std::vector<const RehookBridge*> bridges_of(const std::vector<RetiredRegistry>& registries) {
-  std::vector<const RehookBridge*> bridges;
-  for (const RetiredRegistry& one : registries) bridges.push_back(one.bridge);
-  return bridges;
-}
-
 std::size_t instances_of(const AdoptionJudge::Judged& one) {
   return one.bridge->instances(
       one.before.get(), 1, [](PyObject* /*instance*/, void* /*context*/) {}, nullptr);
@@ -28,7 +22,28 @@ ClassTakeover::ClassTakeover(InstancePolicy policy, std::vector<JudgedExtension>
                              std::vector<RetiredRegistry> registries)
     : policy_(policy),
       registries_(std::move(registries)),
-      judge_(policy, std::move(extensions), bridges_of(registries_)) {}
+      judge_(policy, std::move(extensions), [this](PyObject* type) {
+        const RetiredRegistry* const registry = registry_of(type);
+        return registry == nullptr ? nullptr : registry->bridge;
+      }) {}
+
+// Bridges that were compiled with other flags may describe each other's classes; the one that
+// retired a class is that of its extension.
+const RetiredRegistry* ClassTakeover::registry_of(PyObject* type) const {
+  const std::string module = string_attribute(type, "__module__");
+  const RetiredRegistry* found = nullptr;
+  for (const RetiredRegistry& registry : registries_) {
+    RehookClass known{};
+    if (registry.bridge->describe(type, &known) == 0) continue;
+    const bool is_its = std::any_of(registry.modules.begin(), registry.modules.end(),
+                                    [&](const std::string& name) {
+                                      return module == name || module.starts_with(name + ".");
+                                    });
+    if (is_its) return &registry;
+    if (found == nullptr) found = &registry;
+  }
+  return found;
+}
 
 PatchSeams ClassTakeover::seams() {
   PatchSeams seams;
@@ -53,8 +68,7 @@ std::string ClassTakeover::adopt(const std::vector<ObjectPair>& pairs) {
   for (const RetiredRegistry& registry : registries_) {
     std::vector<RehookClassPair> its;
     for (const ObjectPair& pair : pairs) {
-      RehookClass known{};
-      if (registry.bridge->describe(pair.before.get(), &known) != 0) {
+      if (registry_of(pair.before.get()) == &registry) {
         its.push_back({pair.before.get(), pair.after.get()});
       }
     }
@@ -67,6 +81,7 @@ std::string ClassTakeover::adopt(const std::vector<ObjectPair>& pairs) {
     }
     adopted = true;
   }
+  judge_.note_adopted(pairs);
   return "";
 }
 
@@ -152,16 +167,24 @@ void ClassTakeover::migrate(std::vector<LeftBehind>& left) {
     if (one.adopted || instances_of(one) == 0) continue;
     replaced.push_back({one.before.get(), one.after.get(), one.bridge});
   }
-  if (replaced.empty()) return;
-  migration_ = std::make_unique<InstanceMigration>(replaced);
-  Status status = migration_->collect();
-  if (status) status = migration_->convert();
-  if (!status) {
+  std::vector<PyObject*> left_out;
+  while (!replaced.empty()) {
+    migration_ = std::make_unique<InstanceMigration>(replaced, left_out);
+    Status status = migration_->collect();
+    if (status) status = migration_->convert();
+    if (status) break;
+    PyObject* const obstacle = migration_->obstacle();
     migration_.reset();
+    const std::string why = "; not migrated: " + status.error().message;
     for (LeftBehind& one : left) {
-      if (one.type != nullptr) one.why += "; not migrated: " + status.error().message;
+      // One class that cannot keeps the others from nothing; an error while values are made
+      // ends it for all.
+      if (one.type != nullptr && (obstacle == nullptr || one.type == obstacle)) one.why += why;
     }
-    return;
+    if (obstacle == nullptr) return;
+    left_out.push_back(obstacle);
+    std::erase_if(replaced,
+                  [&](const ReplacedClass& one) { return one.old_class == obstacle; });
   }
   std::erase_if(left, [&](const LeftBehind& one) {
     return std::any_of(replaced.begin(), replaced.end(),

@@ -16,6 +16,7 @@ namespace rehook {
 struct RetiredRegistry {
   const RehookBridge* bridge = nullptr;
   void* handle = nullptr;
+  std::vector<std::string> modules;  // extensions that it was compiled for
 };
 
 // The classes of one reload: which running class objects serve the new builds, and what becomes
@@ -52,6 +53,7 @@ class ClassTakeover final {
     LoadedExtension* extension = nullptr;
     std::unique_ptr<VirtualTables> tables;
   };
+  [[nodiscard]] const RetiredRegistry* registry_of(PyObject* type) const;
   [[nodiscard]] std::string adopt(const std::vector<ObjectPair>& pairs);
   [[nodiscard]] bool redirect(PyObject* before, PyObject* after);
   void report_subclasses(const AdoptionJudge::Judged& one, std::vector<LeftBehind>& left) const;

@@ -268,7 +268,9 @@ Status ReloadTransaction::stage_bridge(const Item& item, BindingLibrary library,
   }
   auto retired = std::find_if(retired_.begin(), retired_.end(),
                               [&](const Retired& known) { return known.bridge == *bridge; });
-  if (retired == retired_.end()) retired = retired_.insert(retired_.end(), {*bridge, {}, {}});
+  if (retired == retired_.end())
+    retired = retired_.insert(retired_.end(), {*bridge, {}, {}, {}});
+  retired->modules.push_back(name);
   std::vector<LoadedLibrary> libraries = libraries_left(
       running_libraries(*item.plan.extension, item.plan.libraries), item.libraries);
   libraries.push_back(item.old_range);
@@ -409,8 +411,9 @@ Status ReloadTransaction::patch() {
     judged.push_back({item.plan.extension->name, item.plan.before, item.plan.after});
   }
   std::vector<RetiredRegistry> registries;
-  for (const Retired& retired : retired_)
-    registries.push_back({retired.bridge, retired.handle});
+  for (const Retired& retired : retired_) {
+    registries.push_back({retired.bridge, retired.handle, retired.modules});
+  }
   classes_ = std::make_unique<ClassTakeover>(policy_, std::move(judged), std::move(registries));
   patch_ = std::make_unique<Patch>(std::move(modules), Ownership(std::move(names), is_code),
                                    std::move(variables), std::move(copies), classes_->seams());

@@ -92,6 +92,7 @@ class ReloadTransaction final {
     const RehookBridge* bridge = nullptr;
     void* handle = nullptr;
     std::vector<LoadedLibrary> libraries;  // running builds that use it
+    std::vector<std::string> modules;
   };
   struct SharedNamespace {
     Ref hidden, own_dict;

@@ -1,5 +1,6 @@
 #include "hook/patch/instance_migration.hpp"
 
+#include <algorithm>
 #include <array>
 
 namespace rehook {
@@ -19,8 +20,8 @@ bool defines(PyObject* type, const char* name) {
 }
 
 Error failure_of(const Ref& type, const std::string& what) {
-  const std::string name = string_attribute(type.get(), "__qualname__");
   const SavedError cause = SavedError::take();
+  const std::string name = string_attribute(type.get(), "__qualname__");
   return Error{
       ErrorCode::unsupported,
       what + " of a " + name + (cause ? " raised " + cause.text() : " failed"),
@@ -118,6 +119,12 @@ Status InstanceMigration::collect_one(Instance& instance) const {
   return ok_status();
 }
 
+bool InstanceMigration::is_left_out(PyObject* object) const {
+  return std::any_of(left_out_.begin(), left_out_.end(), [&](PyObject* type) {
+    return PyObject_TypeCheck(object, reinterpret_cast<PyTypeObject*>(type)) != 0;
+  });
+}
+
 Status InstanceMigration::collect() {
   for (const ReplacedClass& one : classes_) {
     std::vector<Ref> found;
@@ -128,6 +135,7 @@ Status InstanceMigration::collect() {
         },
         &found);
     for (Ref& object : found) {
+      if (is_left_out(object.get())) continue;
       // Of a class and of a class derived from it, both replaced: the derived one it is.
       const auto known = index_.find(object.get());
       if (known != index_.end()) {
@@ -143,7 +151,11 @@ Status InstanceMigration::collect() {
       instances_.push_back({std::move(object), type, Ref(), &one, Way::set_state, nullptr});
     }
   }
-  for (Instance& instance : instances_) REHOOK_TRY(collect_one(instance));
+  for (Instance& instance : instances_) {
+    obstacle_ = instance.of->old_class;
+    REHOOK_TRY(collect_one(instance));
+  }
+  obstacle_ = nullptr;
   return ok_status();
 }
 
@@ -219,11 +231,13 @@ Status InstanceMigration::convert() {
   };
   std::set<PyObject*> seen;
   for (const ReplacedClass& one : classes_) {
+    obstacle_ = one.old_class;
     if (Status status = rebase(one.old_class, seen); !status) {
       return undone(std::move(status).error());
     }
   }
   for (Instance& instance : instances_) {
+    obstacle_ = instance.of->old_class;
     const bool is_exact = instance.type.get() == instance.of->old_class;
     std::array<char, 512> text{};
     instance.token = instance.of->bridge->detach_value(
@@ -236,6 +250,7 @@ Status InstanceMigration::convert() {
                      "make such objects anew"});
     }
   }
+  obstacle_ = nullptr;
   std::vector<int> progress(instances_.size(), 0);
   for (std::size_t i = 0; i < instances_.size(); ++i) {
     if (Status status = fill_in_order(i, progress); !status) {

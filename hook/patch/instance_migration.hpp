@@ -34,17 +34,20 @@ struct ReplacedClass {
 // that have no value yet (and get a TypeError from them).
 class InstanceMigration final {
  public:
-  explicit InstanceMigration(std::vector<ReplacedClass> classes)
-      : classes_(std::move(classes)) {}
+  // `left_out`: old classes whose instances, and those of classes below, are not touched.
+  InstanceMigration(std::vector<ReplacedClass> classes, std::vector<PyObject*> left_out)
+      : classes_(std::move(classes)), left_out_(std::move(left_out)) {}
   ~InstanceMigration();
   InstanceMigration(const InstanceMigration&) = delete;
   InstanceMigration& operator=(const InstanceMigration&) = delete;
 
   // Asks the old code for the states of all instances; changes nothing. unsupported: an
-  // instance gives none; `what` names its class.
+  // instance of obstacle() gives none.
   Status collect();
-  // Fills the new values. On failure everything is as it was before.
+  // Fills the new values. On failure everything is as it was before; obstacle() is a class
+  // without which it may succeed, or null.
   Status convert();
+  [[nodiscard]] PyObject* obstacle() const { return obstacle_; }
   // Destroys the old values, with the old code. Without it the destructor brings them back.
   void commit();
 
@@ -69,7 +72,11 @@ class InstanceMigration final {
   Status fill_in_order(std::size_t index, std::vector<int>& progress);
   void revert();
 
+  [[nodiscard]] bool is_left_out(PyObject* object) const;
+
   std::vector<ReplacedClass> classes_;
+  std::vector<PyObject*> left_out_;
+  PyObject* obstacle_ = nullptr;
   std::vector<Instance> instances_;
   std::map<PyObject*, std::size_t> index_;
   std::vector<Rebased> rebased_;
