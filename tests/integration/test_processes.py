@@ -331,7 +331,7 @@ rehook.reload()
 
 
 def test_threads_call_while_modules_are_reloaded(built):
-    """Old functions work on, and nobody ever sees a half-made or another module."""
+    """Functions that are held follow, and nobody ever sees a half-made or another module."""
     project = built("box", files=SLOW_INIT, prepare=BOTH_STATES)
     result = project.run(
         """
@@ -345,7 +345,7 @@ def test_threads_call_while_modules_are_reloaded(built):
             count = 0
             try:
                 while not stop.is_set():
-                    assert old() == 1
+                    assert old() in (1, 2)  # it follows
                     assert core.value() in (1, 2)
                     assert box._core is core
                     assert importlib.import_module("box._core") is core
