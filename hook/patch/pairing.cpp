@@ -20,6 +20,17 @@ bool is_module_name(const std::string& name) {
   return name.starts_with("__") && name.ends_with("__");
 }
 
+// An enumeration made by a call, enum.IntEnum("Name", …), from C code: it says that it is of
+// whichever Python module called that code, where nobody finds it.
+bool is_stray_enum(PyObject* object) {
+  if (PyType_Check(object) == 0 || !is_enum_class(reinterpret_cast<PyTypeObject*>(object))) {
+    return false;
+  }
+  const Ref module = loaded_module(string_attribute(object, "__module__"));
+  const std::string name = string_attribute(object, "__name__");
+  return !module || optional_attribute(module.get(), name.c_str()).get() != object;
+}
+
 bool is_static_type(PyTypeObject* type) {
   return !PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE);
 }
@@ -61,7 +72,7 @@ class Pairing {
         !(new_type || is_callable_kind(fresh.get()))) {
       return;
     }
-    if (!ownership_->owns(old.get()) || !ownership_->owns(fresh.get())) return;
+    if (!is_ours(old.get()) || !is_ours(fresh.get())) return;
     if (old_type && new_type) {
       pair_classes(old, fresh, name);
     } else if (!old_type && !new_type && callables_->can_patch(old.get(), fresh.get())) {
@@ -71,10 +82,27 @@ class Pairing {
     }
   }
 
+  [[nodiscard]] bool is_ours(PyObject* object) const {
+    return ownership_->owns(object) || is_stray_enum(object);
+  }
+
+  // Cython makes classes that it keeps in variables, and derives others from them.
+  void pair_bases(PyTypeObject* before, PyTypeObject* after) {
+    if (PyTuple_GET_SIZE(before->tp_bases) != PyTuple_GET_SIZE(after->tp_bases)) return;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(before->tp_bases); ++i) {
+      const Ref was = Ref::borrow(PyTuple_GET_ITEM(before->tp_bases, i));
+      const Ref is = Ref::borrow(PyTuple_GET_ITEM(after->tp_bases, i));
+      const std::string name = string_attribute(was.get(), "__qualname__");
+      if (was.get() == is.get() || name != string_attribute(is.get(), "__qualname__")) continue;
+      pair(was, is, string_attribute(was.get(), "__module__") + "." + name);
+    }
+  }
+
   void pair_classes(const Ref& old, const Ref& fresh, const std::string& name) {
     auto* const before = reinterpret_cast<PyTypeObject*>(old.get());
     auto* const after = reinterpret_cast<PyTypeObject*>(fresh.get());
     const bool is_static = is_static_type(before) && is_static_type(after);
+    pair_bases(before, after);
     std::string why =
         is_static ? static_class_obstacle(before, after) : adoption_obstacle(before, after);
     Verdict verdict{Verdict::Kind::replace, why};
