@@ -213,13 +213,14 @@ print(json.dumps([plain.name(), low.name(), held(), unbound(plain, wide=9), repr
 
 def test_a_changed_cdef_class_is_left_and_counted(cython):
     """A new field, and a new C method: the table of C methods is another one."""
+    answer = "    def answer(self, int more=1):\n"
     changes = (
-        ("    cdef public int n\n", "    cdef double first\n    cdef public int n\n"),
-        ("    def __init__(self, n):\n", "    def __init__(self, n, more=0):\n"),
-    ), (
-        ("    def answer(self, int more=1):\n", "    cdef int before(self):\n        return 1\n\n"
-         + "    def answer(self, int more=1):\n"),
-    )  # fmt: skip
+        (
+            ("    cdef public int n\n", "    cdef double first\n    cdef public int n\n"),
+            ("    def __init__(self, n):\n", "    def __init__(self, n, more=0):\n"),
+        ),
+        ((answer, f"    cdef int before(self):\n        return 1\n\n{answer}"),),
+    )
     for change in changes:
         result = cython.run(
             PRELUDE
