@@ -40,6 +40,18 @@ bool has_no_fields(PyTypeObject* type) {
   return own == 0;
 }
 
+// The struct that Cython makes of `cdef class Name` in the module pkg.mod:
+// __pyx_obj_3pkg_3mod_Name.
+std::string cython_struct(std::string_view type_name) {
+  std::string name = "__pyx_obj_";
+  for (std::size_t dot = type_name.find('.'); dot != std::string_view::npos;
+       dot = type_name.find('.')) {
+    name += std::to_string(dot) + std::string(type_name.substr(0, dot)) + "_";
+    type_name.remove_prefix(dot + 1);
+  }
+  return name + std::string(type_name);
+}
+
 bool has_virtual_functions(const ClassLayouts& layouts, std::string_view cpp_name) {
   const ClassLayout* const layout = layouts.find(canonical_name_of_mangled(cpp_name));
   return layout != nullptr &&
@@ -126,6 +138,12 @@ Verdict AdoptionJudge::judge_plain(PyObject* before, PyObject* after) const {
   if (has_no_fields(as_type(before)) && has_no_fields(as_type(after))) return adopt();
   const JudgedExtension* const extension = extension_of(before);
   if (extension == nullptr) return replace("its layout is not known: which module is it of?");
+  const std::string name = cython_struct(as_type(before)->tp_name);
+  if (extension->before.find(name) != nullptr && extension->after.find(name) != nullptr) {
+    const LayoutVerdict layouts = compare_layouts(extension->before, extension->after,
+                                                  std::to_string(name.size()) + name);
+    return layouts.is_same() ? adopt() : replace(reason_of(layouts));
+  }
   // Nothing tells which struct is behind a type of the C API, so all of them have to be the
   // same.
   const LayoutVerdict layouts = compare_all_layouts(extension->before, extension->after);

@@ -162,6 +162,15 @@ void ClassTakeover::report(std::vector<LeftBehind>& left) const {
 
 void ClassTakeover::migrate(std::vector<LeftBehind>& left) {
   if (policy_ != InstancePolicy::migrate) return;
+  const auto is_bound = [&](const LeftBehind& one) {
+    return one.type != nullptr &&
+           std::any_of(judge_.bound().begin(), judge_.bound().end(),
+                       [&](const auto& other) { return other.before.get() == one.type; });
+  };
+  for (LeftBehind& one : left) {
+    if (one.type == nullptr || is_bound(one)) continue;
+    one.why += "; not migrated: no binding library can make its objects anew in their place";
+  }
   std::vector<ReplacedClass> replaced;
   for (const AdoptionJudge::Judged& one : judge_.bound()) {
     if (one.adopted || instances_of(one) == 0) continue;
@@ -179,7 +188,7 @@ void ClassTakeover::migrate(std::vector<LeftBehind>& left) {
     for (LeftBehind& one : left) {
       // One class that cannot keeps the others from nothing; an error while values are made
       // ends it for all.
-      if (one.type != nullptr && (obstacle == nullptr || one.type == obstacle)) one.why += why;
+      if (is_bound(one) && (obstacle == nullptr || one.type == obstacle)) one.why += why;
     }
     if (obstacle == nullptr) return;
     left_out.push_back(obstacle);

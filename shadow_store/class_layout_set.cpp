@@ -15,12 +15,15 @@ bool is_in(std::string_view name, std::string_view space) {
   return name.starts_with(space) && name.substr(space.size()).starts_with("::");
 }
 
-// Names with a leading underscore are the implementation's at global scope.
+// Names with two leading underscores are the implementation's; _object is the interpreter's.
 bool is_user_name(std::string_view name) {
   for (const std::string_view space : {"std", "pybind11", "nanobind"}) {
     if (is_in(name, space)) return false;
   }
-  return !name.starts_with("_") &&
+  // Cython's own tables change with every constant, and no object refers to them.
+  if (name.starts_with("__pyx_")) return !name.starts_with("__pyx_mstate");
+  // One underscore is a habit of C code: typedef struct _Thing {…} Thing.
+  return !name.starts_with("__") && name != "_object" && name != "_typeobject" &&
          !name.starts_with("typedef");  // gcc: "typedef __va_list_tag …"
 }
 

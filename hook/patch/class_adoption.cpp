@@ -19,7 +19,28 @@ bool is_from_outside(PyObject* value) {
   return PyFunction_Check(innermost_function(value));
 }
 
-// A descriptor that C code defined with the class.
+void** slot_at(PyTypeObject* type, std::size_t offset) {
+  return reinterpret_cast<void**>(reinterpret_cast<char*>(type) + offset);
+}
+
+// Slots that no attribute stands for. The others follow when the attribute is set.
+constexpr std::array k_bare_slots = {
+    offsetof(PyHeapTypeObject, ht_type.tp_dealloc),
+    offsetof(PyHeapTypeObject, ht_type.tp_traverse),
+    offsetof(PyHeapTypeObject, ht_type.tp_clear),
+    offsetof(PyHeapTypeObject, ht_type.tp_is_gc),
+    offsetof(PyHeapTypeObject, ht_type.tp_new),
+    offsetof(PyHeapTypeObject, ht_type.tp_vectorcall),
+    offsetof(PyHeapTypeObject, ht_type.tp_methods),
+    offsetof(PyHeapTypeObject, ht_type.tp_getset),
+    offsetof(PyHeapTypeObject, ht_type.tp_members),
+    offsetof(PyHeapTypeObject, as_buffer.bf_getbuffer),
+    offsetof(PyHeapTypeObject, as_buffer.bf_releasebuffer),
+    offsetof(PyHeapTypeObject, as_async.am_send),
+};
+
+}  // namespace
+
 bool is_descriptor_of(const PyTypeObject* type, PyObject* value) {
   const PyTypeObject* const kind = Py_TYPE(value);
   return (kind == &PyMethodDescr_Type || kind == &PyClassMethodDescr_Type ||
@@ -28,7 +49,6 @@ bool is_descriptor_of(const PyTypeObject* type, PyObject* value) {
          PyDescr_TYPE(value) == type;
 }
 
-// The descriptors of a C class check that they are used with it: each class needs its own.
 Ref descriptor_for(PyTypeObject* type, PyObject* value) {
   PyTypeObject* const kind = Py_TYPE(value);
   if (kind == &PyMethodDescr_Type) {
@@ -54,28 +74,6 @@ Ref descriptor_for(PyTypeObject* type, PyObject* value) {
   return Ref::borrow(value);
 }
 
-void** slot_at(PyTypeObject* type, std::size_t offset) {
-  return reinterpret_cast<void**>(reinterpret_cast<char*>(type) + offset);
-}
-
-// Slots that no attribute stands for. The others follow when the attribute is set.
-constexpr std::array k_bare_slots = {
-    offsetof(PyHeapTypeObject, ht_type.tp_dealloc),
-    offsetof(PyHeapTypeObject, ht_type.tp_traverse),
-    offsetof(PyHeapTypeObject, ht_type.tp_clear),
-    offsetof(PyHeapTypeObject, ht_type.tp_is_gc),
-    offsetof(PyHeapTypeObject, ht_type.tp_new),
-    offsetof(PyHeapTypeObject, ht_type.tp_vectorcall),
-    offsetof(PyHeapTypeObject, ht_type.tp_methods),
-    offsetof(PyHeapTypeObject, ht_type.tp_getset),
-    offsetof(PyHeapTypeObject, ht_type.tp_members),
-    offsetof(PyHeapTypeObject, as_buffer.bf_getbuffer),
-    offsetof(PyHeapTypeObject, as_buffer.bf_releasebuffer),
-    offsetof(PyHeapTypeObject, as_async.am_send),
-};
-
-}  // namespace
-
 std::vector<Ref> subclasses_of(PyTypeObject* type) {
   std::vector<Ref> found;
   // type's own method: a metaclass may have Python code for looking up an attribute.
@@ -86,6 +84,13 @@ std::vector<Ref> subclasses_of(PyTypeObject* type) {
     found.push_back(Ref::borrow(PyList_GET_ITEM(list.get(), i)));
   }
   return found;
+}
+
+void add_descendants(PyTypeObject* type, std::unordered_set<PyTypeObject*>& family) {
+  for (const Ref& child : subclasses_of(type)) {
+    auto* const below = reinterpret_cast<PyTypeObject*>(child.get());
+    if (family.insert(below).second) add_descendants(below, family);
+  }
 }
 
 bool is_enum_class(PyTypeObject* type) {
@@ -205,20 +210,20 @@ void ClassAdoption::reparent_children(PyTypeObject* before, PyTypeObject* after)
                          "a static type keeps the base class it was made with");
       continue;
     }
-    reparent(reinterpret_cast<PyTypeObject*>(child.get()), before, after);
+    reparent_class(reinterpret_cast<PyTypeObject*>(child.get()), after, before, *successors_,
+                   *journal_);
   }
 }
 
-// child.__bases__ = …, which type refuses when the deallocators differ, as those of two builds
-// do. The layouts of both bases are the same here.
-void ClassAdoption::reparent(PyTypeObject* child, PyTypeObject* before, PyTypeObject* after) {
+void reparent_class(PyTypeObject* child, PyTypeObject* from, PyTypeObject* to,
+                    const ObjectMap& replacements, Journal& journal) {
   auto* const owner = reinterpret_cast<PyObject*>(child);
-  auto* const old = reinterpret_cast<PyObject*>(before);
+  auto* const base = reinterpret_cast<PyObject*>(to);
   const auto mapped = [&](PyObject* tuple) {
     Ref copy = Ref::steal(PyTuple_New(PyTuple_GET_SIZE(tuple)));
     for (Py_ssize_t i = 0; copy && i < PyTuple_GET_SIZE(tuple); ++i) {
       PyObject* const item = PyTuple_GET_ITEM(tuple, i);
-      PyObject* const successor = successors_->find(item);
+      PyObject* const successor = replacements.find(item);
       PyTuple_SET_ITEM(copy.get(), i, Py_NewRef(successor != nullptr ? successor : item));
     }
     return copy;
@@ -230,9 +235,9 @@ void ClassAdoption::reparent(PyTypeObject* child, PyTypeObject* before, PyTypeOb
     PyErr_Clear();
     return;
   }
-  journal_->refer(owner, &child->tp_bases, bases.get());
-  if (child->tp_base == after) {
-    journal_->refer(owner, reinterpret_cast<PyObject**>(&child->tp_base), old);
+  journal.refer(owner, &child->tp_bases, bases.get());
+  if (child->tp_base == from) {
+    journal.refer(owner, reinterpret_cast<PyObject**>(&child->tp_base), base);
   }
   // The whole tree below looks attributes up by its mro.
   std::vector<Ref> todo = {Ref::borrow(owner)};
@@ -241,17 +246,17 @@ void ClassAdoption::reparent(PyTypeObject* child, PyTypeObject* before, PyTypeOb
     todo.pop_back();
     auto* const type = reinterpret_cast<PyTypeObject*>(next.get());
     if (const Ref mro = mapped(type->tp_mro)) {
-      journal_->refer(next.get(), &type->tp_mro, mro.get());
+      journal.refer(next.get(), &type->tp_mro, mro.get());
     }
     for (Ref& grandchild : subclasses_of(type)) todo.push_back(std::move(grandchild));
   }
-  // What makes changes of the old class reach its new child.
-  auto** const children = reinterpret_cast<PyObject**>(&before->tp_subclasses);
+  // What makes changes of the base reach its new child.
+  auto** const children = reinterpret_cast<PyObject**>(&to->tp_subclasses);
   if (*children == nullptr) {
     const Ref made = Ref::steal(PyDict_New());
-    journal_->refer(old, children, made.get());
+    journal.refer(base, children, made.get());
   }
-  std::ignore = journal_->set_item(*children, key.get(), weak.get());
+  std::ignore = journal.set_item(*children, key.get(), weak.get());
 }
 
 }  // namespace rehook

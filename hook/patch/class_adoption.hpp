@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "hook/patch/callables.hpp"
@@ -43,7 +44,6 @@ class ClassAdoption final {
   void drop_attributes(PyTypeObject* before, PyTypeObject* after);
   void patch_slot_wrapper(PyTypeObject* type, PyObject* name, PyObject* old, PyObject* fresh);
   void take_slots(PyTypeObject* before, const PyTypeObject* after);
-  void reparent(PyTypeObject* child, PyTypeObject* before, PyTypeObject* after);
 
   Journal* journal_;
   const Ownership* ownership_;
@@ -52,8 +52,19 @@ class ClassAdoption final {
   std::vector<std::pair<std::string, std::string>> left_;
 };
 
+// child.__bases__ = …, and __mro__ of all below, which type refuses when the deallocators
+// differ, as those of two builds do. `replacements` are those of all bases concerned; the
+// layouts are the same.
+void reparent_class(PyTypeObject* child, PyTypeObject* from, PyTypeObject* to,
+                    const ObjectMap& replacements, Journal& journal);
+// A descriptor that C code defined with the class.
+[[nodiscard]] bool is_descriptor_of(const PyTypeObject* type, PyObject* value);
+// The descriptors of a C class check that they are used with it: each class needs its own.
+[[nodiscard]] Ref descriptor_for(PyTypeObject* type, PyObject* value);
 // The classes that name `type` as a base; asked without any Python code of a metaclass.
 [[nodiscard]] std::vector<Ref> subclasses_of(PyTypeObject* type);
+// And those below them; static types, too.
+void add_descendants(PyTypeObject* type, std::unordered_set<PyTypeObject*>& family);
 // Whether `type` was made by enum.EnumType; its members stay, see enum_adoption.hpp.
 [[nodiscard]] bool is_enum_class(PyTypeObject* type);
 

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "hook/patch/class_adoption.hpp"
+#include "hook/patch/static_classes.hpp"
+
 namespace rehook {
 namespace {
 
@@ -15,6 +18,21 @@ constexpr unsigned long k_passing_flags = Py_TPFLAGS_READY | Py_TPFLAGS_READYING
 
 bool is_module_name(const std::string& name) {
   return name.starts_with("__") && name.ends_with("__");
+}
+
+// An enumeration made by a call, enum.IntEnum("Name", …), from C code: it says that it is of
+// whichever Python module called that code, where nobody finds it.
+bool is_stray_enum(PyObject* object) {
+  if (PyType_Check(object) == 0 || !is_enum_class(reinterpret_cast<PyTypeObject*>(object))) {
+    return false;
+  }
+  const Ref module = loaded_module(string_attribute(object, "__module__"));
+  const std::string name = string_attribute(object, "__name__");
+  return !module || optional_attribute(module.get(), name.c_str()).get() != object;
+}
+
+bool is_static_type(PyTypeObject* type) {
+  return !PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE);
 }
 
 class Pairing {
@@ -54,7 +72,7 @@ class Pairing {
         !(new_type || is_callable_kind(fresh.get()))) {
       return;
     }
-    if (!ownership_->owns(old.get()) || !ownership_->owns(fresh.get())) return;
+    if (!is_ours(old.get()) || !is_ours(fresh.get())) return;
     if (old_type && new_type) {
       pair_classes(old, fresh, name);
     } else if (!old_type && !new_type && callables_->can_patch(old.get(), fresh.get())) {
@@ -64,10 +82,29 @@ class Pairing {
     }
   }
 
+  [[nodiscard]] bool is_ours(PyObject* object) const {
+    return ownership_->owns(object) || is_stray_enum(object);
+  }
+
+  // Cython makes classes that it keeps in variables, and derives others from them.
+  void pair_bases(PyTypeObject* before, PyTypeObject* after) {
+    if (PyTuple_GET_SIZE(before->tp_bases) != PyTuple_GET_SIZE(after->tp_bases)) return;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(before->tp_bases); ++i) {
+      const Ref was = Ref::borrow(PyTuple_GET_ITEM(before->tp_bases, i));
+      const Ref is = Ref::borrow(PyTuple_GET_ITEM(after->tp_bases, i));
+      const std::string name = string_attribute(was.get(), "__qualname__");
+      if (was.get() == is.get() || name != string_attribute(is.get(), "__qualname__")) continue;
+      pair(was, is, string_attribute(was.get(), "__module__") + "." + name);
+    }
+  }
+
   void pair_classes(const Ref& old, const Ref& fresh, const std::string& name) {
     auto* const before = reinterpret_cast<PyTypeObject*>(old.get());
     auto* const after = reinterpret_cast<PyTypeObject*>(fresh.get());
-    std::string why = adoption_obstacle(before, after);
+    const bool is_static = is_static_type(before) && is_static_type(after);
+    pair_bases(before, after);
+    std::string why =
+        is_static ? static_class_obstacle(before, after) : adoption_obstacle(before, after);
     Verdict verdict{Verdict::Kind::replace, why};
     if (why.empty()) verdict = (*judge_)(old.get(), fresh.get());
     if (verdict.kind == Verdict::Kind::leave) {
@@ -79,7 +116,7 @@ class Pairing {
       pairs_.left.emplace_back("instances of " + name, verdict.reason);
       // Classes inside a class that is left are found from the new one.
     } else {
-      pairs_.classes.push_back({old, fresh, name});
+      (is_static ? pairs_.moved : pairs_.classes).push_back({old, fresh, name});
     }
     pair_nested(before, after, name);
   }
@@ -103,21 +140,38 @@ class Pairing {
 
   // A class is adopted only when its bases are: new methods would run on parts of old layout.
   void drop_orphans() {
-    for (bool again = true; again;) {
-      again = false;
-      for (auto pair = pairs_.classes.begin(); pair != pairs_.classes.end(); ++pair) {
-        const std::string why = orphaned(*pair);
-        if (why.empty()) continue;
-        pairs_.left.emplace_back("instances of " + pair->name, why);
-        pairs_.replaced.push_back(*pair);
-        pairs_.classes.erase(pair);
-        again = true;
-        break;
-      }
+    while (drop_orphan(pairs_.classes) || drop_orphan(pairs_.moved)) continue;
+    for (std::vector<ObjectPair>* list : {&pairs_.classes, &pairs_.moved}) {
+      std::stable_sort(
+          list->begin(), list->end(),
+          [](const ObjectPair& a, const ObjectPair& b) { return depth(a) < depth(b); });
     }
-    std::stable_sort(
-        pairs_.classes.begin(), pairs_.classes.end(),
-        [](const ObjectPair& a, const ObjectPair& b) { return depth(a) < depth(b); });
+  }
+
+  bool drop_orphan(std::vector<ObjectPair>& list) {
+    for (auto pair = list.begin(); pair != list.end(); ++pair) {
+      std::string why = orphaned(*pair);
+      if (why.empty() && &list == &pairs_.moved) why = static_child(*pair);
+      if (why.empty()) continue;
+      pairs_.left.emplace_back("instances of " + pair->name, why);
+      pairs_.replaced.push_back(*pair);
+      list.erase(pair);
+      return true;
+    }
+    return false;
+  }
+
+  // C code has laid out a static type for the base that it was made with.
+  [[nodiscard]] std::string static_child(const ObjectPair& pair) const {
+    for (const Ref& child : subclasses_of(reinterpret_cast<PyTypeObject*>(pair.before.get()))) {
+      const bool moves = std::any_of(
+          pairs_.moved.begin(), pairs_.moved.end(),
+          [&](const ObjectPair& other) { return other.before.get() == child.get(); });
+      if (moves || !is_static_type(reinterpret_cast<PyTypeObject*>(child.get()))) continue;
+      return "the static type " + string_attribute(child.get(), "__name__") +
+             " derives from it, and stays on the old build";
+    }
+    return "";
   }
 
   static Py_ssize_t depth(const ObjectPair& pair) {
@@ -130,12 +184,12 @@ class Pairing {
     if (PyTuple_GET_SIZE(old) != PyTuple_GET_SIZE(fresh)) return "its base classes changed";
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(old); ++i) {
       PyObject *was = PyTuple_GET_ITEM(old, i), *is = PyTuple_GET_ITEM(fresh, i);
-      const bool follows =
-          was == is ||
-          std::any_of(pairs_.classes.begin(), pairs_.classes.end(),
-                      [&](const ObjectPair& other) {
-                        return other.before.get() == was && other.after.get() == is;
-                      });
+      const auto is_it = [&](const ObjectPair& other) {
+        return other.before.get() == was && other.after.get() == is;
+      };
+      const bool follows = was == is ||
+                           std::any_of(pairs_.moved.begin(), pairs_.moved.end(), is_it) ||
+                           std::any_of(pairs_.classes.begin(), pairs_.classes.end(), is_it);
       if (!follows) {
         return "its base class " + string_attribute(was, "__name__") +
                " stays on the old build";
@@ -157,11 +211,15 @@ class Pairing {
 std::string adoption_obstacle(PyTypeObject* before, PyTypeObject* after) {
   if (!PyType_HasFeature(before, Py_TPFLAGS_HEAPTYPE) ||
       !PyType_HasFeature(after, Py_TPFLAGS_HEAPTYPE)) {
-    return "a static type belongs to the build that defines it";
+    return "it is a static type in one of the builds only";
   }
   if (PyType_HasFeature(before, Py_TPFLAGS_IMMUTABLETYPE)) {
     return "the type is immutable";
   }
+  return layout_obstacle(before, after);
+}
+
+std::string layout_obstacle(PyTypeObject* before, PyTypeObject* after) {
   if (before->tp_basicsize != after->tp_basicsize ||
       before->tp_itemsize != after->tp_itemsize) {
     return "the size of its objects changed from " + std::to_string(before->tp_basicsize) +

@@ -40,6 +40,7 @@ struct ObjectPair {
 struct Pairs {
   std::vector<ObjectPair> callables;  // patched in place
   std::vector<ObjectPair> classes;    // adopted, bases first
+  std::vector<ObjectPair> moved;      // static types, see static_classes.hpp; bases first
   std::vector<ObjectPair> replaced;   // references go from the old to the new object
   std::vector<std::pair<std::string, std::string>> left;  // what stays old, why
 };
@@ -50,6 +51,9 @@ struct Pairs {
                                  const Ownership& ownership, const Callables& callables,
                                  const ClassJudge& judge);
 
+// Why objects of the old type cannot be served by the new build, going by what the type objects
+// say; empty when they can.
+[[nodiscard]] std::string layout_obstacle(PyTypeObject* before, PyTypeObject* after);
 // Why the old type object cannot take the place of the new one, whatever its C++ layout; empty
 // when it can.
 [[nodiscard]] std::string adoption_obstacle(PyTypeObject* before, PyTypeObject* after);

@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "hook/patch/gc_heap.hpp"
+#include "hook/patch/instance_search.hpp"
 #include "shadow_store/base/trace.hpp"
 
 namespace rehook {
@@ -46,7 +47,8 @@ Patch::Patch(std::vector<PatchModule> modules, Ownership ownership,
       variables_(std::move(variables)),
       ours_(std::move(ours)),
       seams_(std::move(seams)),
-      callables_(journal_, successors_, seams_.redirect) {}
+      callables_(journal_, successors_, seams_.redirect),
+      static_classes_(journal_, ownership_, callables_) {}
 
 void Patch::plan() {
   const TraceStep step("patch.plan");
@@ -62,10 +64,15 @@ void Patch::apply() {
   const GcPause pause;
   applied_ = true;
   adopt_classes();
+  static_classes_.move(pairs_.moved);
   patch_callables();
   follow_references();
+  static_classes_.move_instances();
+  count_instances();
   for (const auto& [kind, count] : callables_.counts()) report_.done[kind] += count;
-  if (!pairs_.classes.empty()) report_.done["class"] = pairs_.classes.size();
+  if (const std::size_t number = pairs_.classes.size() + pairs_.moved.size(); number > 0) {
+    report_.done["class"] = number;
+  }
   if (!pairs_.replaced.empty()) report_.done["replaced"] = pairs_.replaced.size();
   PyErr_Clear();
 }
@@ -137,6 +144,13 @@ HeapTargets Patch::heap_targets() {
     targets.references.add(pair.before.get(), pair.after.get());
     if (PyType_Check(pair.before.get())) targets.retired.insert(pair.before.get());
   }
+  for (const ObjectPair& pair : static_classes_.replaced()) {
+    targets.references.add(pair.before.get(), pair.after.get());
+  }
+  for (const ObjectPair& pair : pairs_.moved) {
+    targets.references.add(pair.before.get(), pair.after.get());
+    targets.retired.insert(pair.before.get());
+  }
   for (const ObjectPair& pair : pairs_.classes) targets.adopted.insert(pair.after.get());
   for (const auto& [before, after] : callables_.definitions()) {
     targets.definitions.emplace(before, after.get());
@@ -155,26 +169,46 @@ void Patch::follow_references() {
   pass.replace();
   pass.rebuild_tables();
   report_.objects = pass.report().objects;
-  count_instances(pass.report());
+  report_skipped(pass.report());
 }
 
-void Patch::count_instances(const HeapPassReport& heap) {
+// A binding library knows its instances; those of other C classes are looked for, with the
+// instances of the classes below.
+void Patch::count_instances() {
+  std::map<PyObject*, std::unordered_set<PyTypeObject*>> families;
+  std::unordered_set<PyTypeObject*> wanted;
+  std::map<std::string, PyObject*> classes;  // "instances of …" -> old class
+  for (const ObjectPair& pair : pairs_.replaced) {
+    if (PyType_Check(pair.before.get()) == 0) continue;
+    PyObject* const type = pair.before.get();
+    classes["instances of " + pair.name] = type;
+    if (seams_.count_instances && seams_.count_instances(type)) continue;
+    std::unordered_set<PyTypeObject*>& family = families[type];
+    family.insert(type_of(pair.before));
+    add_descendants(type_of(pair.before), family);
+    wanted.insert(family.begin(), family.end());
+  }
+  const std::vector<Ref> found = find_instances(wanted);
   for (const auto& [what, why] : pairs_.left) {
     LeftBehind left{what, why, 0, nullptr};
-    bool is_counted = false;
-    for (const ObjectPair& pair : pairs_.replaced) {
-      if ("instances of " + pair.name != what) continue;
-      left.type = pair.before.get();
-      const auto seen = heap.instances.find(pair.before.get());
-      if (seen != heap.instances.end()) left.count = seen->second;
-      if (!seams_.count_instances) continue;
-      if (const auto count = seams_.count_instances(pair.before.get())) {
-        left.count = *count;
-        is_counted = true;
-      }
+    const auto type = classes.find(what);
+    if (type != classes.end()) {
+      left.type = type->second;
+      const auto family = families.find(type->second);
+      left.count = family == families.end()
+                       ? seams_.count_instances(type->second).value_or(0)
+                       : static_cast<std::size_t>(
+                             std::count_if(found.begin(), found.end(), [&](const Ref& one) {
+                               return family->second.contains(Py_TYPE(one.get()));
+                             }));
+      // All of them are known.
+      if (family == families.end() && left.count == 0) continue;
     }
-    if (!is_counted || left.count > 0) report_.left.push_back(left);
+    report_.left.push_back(left);
   }
+}
+
+void Patch::report_skipped(const HeapPassReport& heap) {
   for (const auto& [kind, count] : heap.skipped) {
     report_.left.push_back(
         {kind, "they refer to the old build and cannot be changed", count, nullptr});

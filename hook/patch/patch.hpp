@@ -15,6 +15,7 @@
 #include "hook/patch/heap_pass.hpp"
 #include "hook/patch/journal.hpp"
 #include "hook/patch/pairing.hpp"
+#include "hook/patch/static_classes.hpp"
 
 namespace rehook {
 
@@ -75,7 +76,8 @@ class Patch final {
   void patch_callables();
   [[nodiscard]] HeapTargets heap_targets();
   void follow_references();
-  void count_instances(const HeapPassReport& heap);
+  void count_instances();
+  void report_skipped(const HeapPassReport& heap);
 
   std::vector<PatchModule> modules_;
   Ownership ownership_;
@@ -85,6 +87,7 @@ class Patch final {
   Journal journal_;
   ObjectMap successors_{64};  // new -> old
   Callables callables_;
+  StaticClasses static_classes_;
   Pairs pairs_;
   std::map<PyObject*, EnumMembers> enums_;  // by old class
   PatchReport report_;

@@ -61,7 +61,8 @@ def check():
     tables = 0
     for thing in gc.get_objects():
         if type(thing) in (dict, collections.OrderedDict):
-            if any(k is m.becomes_class or k is m.one or type(k) in (tuple, frozenset) for k in thing):
+            if any(k is m.becomes_class or k is m.one or type(k) in (tuple, frozenset)
+                   for k in thing):
                 tables += 1
                 assert all(key in thing for key in thing), thing
         elif type(thing) in (set, frozenset) and (m.becomes_class in thing or m.one in thing):

@@ -68,5 +68,17 @@ TEST(ClassLayoutSetTest, BoundContainersAreListedTheirInsidesAreNot) {
   EXPECT_EQ(layouts.classes[1].name, "std::vector<int>");
 }
 
+TEST(ClassLayoutSetTest, StructsOfUsersAndOfCythonMayStartWithUnderscores) {
+  ClassLayoutSet set;
+  for (const char* name :
+       {"_Thing", "__pyx_obj_3pkg_Thing", "__pyx_mstatetype", "__va_list_tag", "_typeobject"}) {
+    set.define(set.id_of(name), {{"size 8"}, {}});
+  }
+  const ClassLayouts layouts = set.finish("");
+  ASSERT_EQ(layouts.classes.size(), 2U);
+  EXPECT_EQ(layouts.classes[0].name, "_Thing");
+  EXPECT_EQ(layouts.classes[1].name, "__pyx_obj_3pkg_Thing");
+}
+
 }  // namespace
 }  // namespace rehook
