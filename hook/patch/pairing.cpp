@@ -67,9 +67,11 @@ class Pairing {
   void pair_classes(const Ref& old, const Ref& fresh, const std::string& name) {
     auto* const before = reinterpret_cast<PyTypeObject*>(old.get());
     auto* const after = reinterpret_cast<PyTypeObject*>(fresh.get());
-    std::string why = adoption_obstacle(before, after);
-    Verdict verdict{Verdict::Kind::replace, why};
-    if (why.empty()) verdict = (*judge_)(old.get(), fresh.get());
+    // Asked in any case: it keeps account of all classes of binding libraries.
+    Verdict verdict = (*judge_)(old.get(), fresh.get());
+    if (std::string why = adoption_obstacle(before, after); !why.empty()) {
+      verdict = {Verdict::Kind::replace, std::move(why)};
+    }
     if (verdict.kind == Verdict::Kind::leave) {
       pairs_.left.emplace_back("class " + name, verdict.reason);
       return;
