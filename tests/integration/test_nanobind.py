@@ -239,6 +239,48 @@ print(json.dumps([counters["reloaded"], counters["reused"], len(rehook.generatio
     assert result.stderr == ""
 
 
+def test_an_enumerator_gets_another_value(built):
+    """It is another object then, and the one that was held is refused, not taken for a number."""
+    argument = shlex.quote(f"-Dnanobind_DIR={folder_of(VERSIONS[-1])}")
+    env = {"REHOOK_BUILD_TYPE": "Debug", "REHOOK_CMAKE_ARGS": argument}
+    result = built("nanobind_zoo", files=FILES, env=env).run(
+        HELPERS
+        + """
+first = {color.name: color for color in zoo.Color}
+
+def check(values):
+    assert {color.name: color.value for color in zoo.Color} == values
+    square = zoo.Square(1.0)
+    for color in zoo.Color:
+        assert getattr(zoo.Color, color.name) is color is zoo.Color(color.value)
+        square.color = color
+        assert square.color is color and zoo.name_of(color) == str(color.value)
+    assert zoo.Color.RED is first["RED"]
+
+check({"RED": 0, "GREEN": 1})
+left = []
+for enumerators, values in (
+    ("red, green = 7", {"RED": 0, "GREEN": 7}),
+    ("red, green", {"RED": 0, "GREEN": 1}),
+):
+    write("zoo.cpp", A.replace("{ red, green }", "{ " + enumerators + " }"))
+    report = rehook.reload()
+    check(values)
+    assert zoo.Color.GREEN is not first["GREEN"] and type(first["GREEN"]) is zoo.Color
+    try:
+        zoo.name_of(first["GREEN"])
+    except TypeError:
+        pass
+    else:
+        raise AssertionError("the old enumerator was taken")
+    left.append([one["what"] for one in report.left])
+print(json.dumps(left))
+""",
+        env=STRICT,
+    )
+    assert result.json == [["enumerator nanobind_zoo._core.Color.GREEN"]] * 2
+
+
 @pytest.mark.parametrize("place", ["the middle", "the end"])
 def test_a_failed_initialisation(zoo, place):
     """The classes that were registered before it failed are gone, the old ones are back."""
