@@ -103,6 +103,9 @@ class World:
         assert self.Color is zoo.Color
         assert self.red is zoo.Color.RED and self.green is zoo.Color.GREEN
         assert hasattr(self.Color, "BLUE") == (now == "B")
+        for color in self.Color:
+            assert vars(color)["_name_"] == color.name and vars(color)["_value_"] == color.value
+            assert vars(color)["__objclass__"] is self.Color
         assert self.square.color is (self.green if self.plus else self.red)
         self.square.color = self.green
         assert self.square.color is self.green
