@@ -334,10 +334,10 @@ class Adoption {
   static bool same_value(PyObject* one, PyObject* other) {
     const Reference a(PyObject_GetAttrString(one, "_value_"));
     const Reference b(PyObject_GetAttrString(other, "_value_"));
-    const bool same = a.get() != nullptr && b.get() != nullptr &&
-                      PyObject_RichCompareBool(a.get(), b.get(), Py_EQ) == 1;
-    PyErr_Clear();
-    return same;
+    if (a.get() != nullptr && b.get() != nullptr) {
+      return PyObject_RichCompareBool(a.get(), b.get(), Py_EQ) == 1;
+    }
+    return PyErr_Clear(), false;
   }
   static void exchange(Enumeration& one, PyObject* type) noexcept {
     one.record->type_py = as_type(type);

@@ -284,6 +284,34 @@ print(json.dumps(left))
     assert result.json == [["enumerator nanobind_zoo._core.Color.GREEN"]] * 2
 
 
+def test_exceptions_that_a_shared_libnanobind_makes(built):
+    """The class in `except` stays the one that is raised."""
+    argument = shlex.quote(f"-Dnanobind_DIR={folder_of(VERSIONS[-1])}")
+    env = {"REHOOK_BUILD_TYPE": "Debug", "REHOOK_CMAKE_ARGS": argument}
+    lists = FILES["CMakeLists.txt"].replace("NB_STATIC", "NB_SHARED")
+    assert lists != FILES["CMakeLists.txt"]
+    files = {**FILES, "CMakeLists.txt": lists}
+    result = built("nanobind_zoo", files=files, env=env).run(
+        HELPERS
+        + """
+error, feed = zoo.ZooError, zoo.feed
+texts = []
+for letter in "BAB":
+    become(letter)
+    for call in (feed, zoo.feed):
+        try:
+            call(0)
+        except error as raised:
+            assert type(raised) is zoo.ZooError is error
+            texts.append(str(raised))
+print(json.dumps(texts))
+""",
+        env=STRICT,
+    )
+    new, old = ["nothing at all"] * 2, ["nothing to eat"] * 2
+    assert result.json == [*new, *old, *new]
+
+
 @pytest.mark.parametrize("place", ["the middle", "the end"])
 def test_a_failed_initialisation(zoo, place):
     """The classes that were registered before it failed are gone, the old ones are back."""
