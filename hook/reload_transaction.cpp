@@ -337,7 +337,17 @@ Status ReloadTransaction::load() {
   }
   exceptions_ = std::make_unique<ExceptionClasses>();
   for (const auto& [key, module] : saved_modules_) exceptions_->keep_those_of(module.get());
-  for (const Item& item : items_) REHOOK_TRY(exceptions_->serve(item.new_range));
+  std::set<std::uintptr_t> served;
+  for (const Item& item : items_) {
+    REHOOK_TRY(exceptions_->serve(item.new_range));
+    // A binding library that is one of the project's libraries (nanobind's NB_SHARED) makes the
+    // classes for it.
+    for (const LibraryInstance& one : item.libraries) {
+      const auto library = find_loaded_library(one.file);
+      if (!library || !served.insert(library->begin).second) continue;
+      REHOOK_TRY(exceptions_->serve(*library));
+    }
+  }
   for (Item& item : items_) REHOOK_TRY(load_one(item));
   return ok_status();
 }

@@ -1,6 +1,7 @@
 #include "hook/patch/journal.hpp"
 
 #include <cstring>
+#include <tuple>
 
 namespace rehook {
 namespace {
@@ -19,6 +20,29 @@ void forget_caches(PyObject* owner) {
 bool may_be_in_use(PyObject* function, PyObject* bound) {
   return PyCFunction_Check(function) && bound != nullptr && bound != function &&
          !PyUnicode_Check(bound) && !PyType_Check(bound);
+}
+
+// The attributes of an ordinary instance may lie in the object itself, in an order that only
+// its present class knows. Asking for the dictionary brings them out.
+void bring_out_attributes(PyObject* object) {
+  if (!PyType_HasFeature(Py_TYPE(object), Py_TPFLAGS_MANAGED_DICT)) return;
+  const Ref attributes = Ref::steal(PyObject_GenericGetDict(object, nullptr));
+#if defined(Py_TPFLAGS_INLINE_VALUES)
+  // Since 3.13 they stay in the object even then, until the dictionary gets a table of its own;
+  // popitem() makes one. What it takes is the last item, and put back as the last one.
+  if (attributes && PyType_HasFeature(Py_TYPE(object), Py_TPFLAGS_INLINE_VALUES)) {
+    if (PyDict_GET_SIZE(attributes.get()) == 0) {
+      const Ref name = from_string("__rehook__");
+      PyDict_SetItem(attributes.get(), name.get(), Py_None);
+      std::ignore = Ref::steal(PyObject_CallMethod(attributes.get(), "popitem", nullptr));
+    } else if (const Ref item =
+                   Ref::steal(PyObject_CallMethod(attributes.get(), "popitem", nullptr))) {
+      PyDict_SetItem(attributes.get(), PyTuple_GET_ITEM(item.get(), 0),
+                     PyTuple_GET_ITEM(item.get(), 1));
+    }
+  }
+#endif
+  PyErr_Clear();
 }
 
 void exchange_bodies(PyObject* one, PyObject* other) {
@@ -57,6 +81,7 @@ void Journal::refer(PyObject* owner, PyObject** slot, PyObject* value) {
 
 void Journal::become(PyObject* object, PyTypeObject* type) {
   if (Py_TYPE(object) == type) return;
+  bring_out_attributes(object);
   push(Kind::type, object, nullptr, Py_TYPE(object));
   Py_INCREF(type);
   Py_SET_TYPE(object, type);

@@ -103,10 +103,11 @@ class Pairing {
     auto* const after = reinterpret_cast<PyTypeObject*>(fresh.get());
     const bool is_static = is_static_type(before) && is_static_type(after);
     pair_bases(before, after);
+    // Asked in any case: it keeps account of all classes of binding libraries.
+    Verdict verdict = (*judge_)(old.get(), fresh.get());
     std::string why =
         is_static ? static_class_obstacle(before, after) : adoption_obstacle(before, after);
-    Verdict verdict{Verdict::Kind::replace, why};
-    if (why.empty()) verdict = (*judge_)(old.get(), fresh.get());
+    if (!why.empty()) verdict = {Verdict::Kind::replace, std::move(why)};
     if (verdict.kind == Verdict::Kind::leave) {
       pairs_.left.emplace_back("class " + name, verdict.reason);
       return;

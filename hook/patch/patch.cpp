@@ -87,6 +87,13 @@ void Patch::adopt_classes() {
       pairs_.classes.clear();
     }
   }
+  for (const ObjectPair& pair : pairs_.classes) {
+    for (const std::string& name : enums_[pair.before.get()].changed) {
+      report_.left.push_back({"enumerator " + pair.name + "." + name,
+                              "its value changed; objects held of it keep the old one", 0,
+                              nullptr});
+    }
+  }
   ClassAdoption adoption(journal_, ownership_, callables_, successors_);
   for (const ObjectPair& pair : pairs_.classes) {
     adoption.announce(type_of(pair.before), type_of(pair.after));

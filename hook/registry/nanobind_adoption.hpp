@@ -302,8 +302,8 @@ class Adoption {
     }
   }
 
-  // The new build's numbers lead to the old member objects of the same names. Those of the old
-  // build keep its own tables: an enumerator may have another number now.
+  // The new build's numbers lead to the old member objects of the same names and values. Those
+  // of the old build keep its own tables: an enumerator may have another number now.
   bool plan_enum(const RehookClassPair& pair, const FoundClass& after, std::string& error) {
     const Reference olds(PyObject_GetAttrString(pair.old_class, "_member_map_"));
     const Reference news(PyObject_GetAttrString(pair.new_class, "_member_map_"));
@@ -321,7 +321,7 @@ class Adoption {
       const auto number = numbers->find(as_number(member));
       if (number == numbers->end()) continue;
       PyObject* known = PyDict_GetItemWithError(olds.get(), name);
-      if (known == nullptr) known = member;
+      if (known == nullptr || !same_value(known, member)) known = member;
       forward->emplace(number->second, as_number(known));
       reverse->emplace(as_number(known), number->second);
       kept_.push_back(known);
@@ -330,6 +330,14 @@ class Adoption {
     kept_.push_back(pair.new_class);
     enums_.push_back({after.record, pair, forward.release(), reverse.release()});
     return true;
+  }
+  static bool same_value(PyObject* one, PyObject* other) {
+    const Reference a(PyObject_GetAttrString(one, "_value_"));
+    const Reference b(PyObject_GetAttrString(other, "_value_"));
+    if (a.get() != nullptr && b.get() != nullptr) {
+      return PyObject_RichCompareBool(a.get(), b.get(), Py_EQ) == 1;
+    }
+    return PyErr_Clear(), false;
   }
   static void exchange(Enumeration& one, PyObject* type) noexcept {
     one.record->type_py = as_type(type);
