@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -13,6 +14,13 @@
 
 namespace rehook {
 
+// What one loaded build takes, its own libraries included.
+struct GenerationCost {
+  std::uint64_t mapped = 0;         // bytes of address space
+  std::uint64_t private_bytes = 0;  // of these, memory that no other process shares
+  std::size_t mappings = 0;
+};
+
 // One loaded build of one extension module. Its code stays mapped until the process ends.
 struct Generation {
   unsigned number = 0;  // 1 for the first load; 0: loaded by somebody else before rehook looked
@@ -24,6 +32,7 @@ struct Generation {
   std::vector<LibraryInstance> libraries = {};  // private copies that it runs
   std::set<Digest> groups = {};  // with whom it shares C++ variables, see BuiltLibrary
   std::uint64_t static_tls = 0;  // bytes, see BuiltModule
+  std::optional<GenerationCost> cost = {};  // once it was counted, see generation_budget.hpp
 };
 
 // The groups that an extension or a library of it belongs to.

@@ -68,15 +68,10 @@ bool is_shared_constant(PyObject* value) {
 // A shared library below one of these folders that is mapped although its file was replaced:
 // the new build of an extension that needs it would silently get the old one, since the loader
 // goes by SONAME.
-std::string replaced_library(const std::string& maps, const LoadedExtension& extension,
-                             const LibraryRequest& copied, const std::vector<Path>& folders) {
-  constexpr std::string_view k_gone = " (deleted)\n";
-  for (std::size_t at = maps.find(k_gone); at != std::string::npos;
-       at = maps.find(k_gone, at + 1)) {
-    const std::size_t line = maps.rfind('\n', at) + 1;
-    const std::size_t path = maps.find('/', line);
-    if (path == std::string::npos || path > at) continue;
-    const std::string file = maps.substr(path, at - path);
+std::string replaced_library(const std::vector<std::string>& gone,
+                             const LoadedExtension& extension, const LibraryRequest& copied,
+                             const std::vector<Path>& folders) {
+  for (const std::string& file : gone) {
     const bool is_library = file.find(".so", file.rfind('/') + 1) != std::string::npos;
     if (!is_library || file == extension.current.file.native()) continue;
     // Nobody is linked with an extension.
@@ -175,9 +170,8 @@ Status ReloadTransaction::stage_one(Item& item) {
 
 Status ReloadTransaction::check_replaced_libraries(const Item& item) {
   const LoadedExtension& extension = *item.plan.extension;
-  const auto maps = fs_->read("/proc/self/maps");
-  if (!maps) return ok_status();
-  const std::string library = replaced_library(*maps, extension, item.plan.libraries,
+  if (!replaced_) replaced_ = replaced_libraries(*fs_, shadows_->path());
+  const std::string library = replaced_library(*replaced_, extension, item.plan.libraries,
                                                {item.plan.build_dir, extension.project});
   if (library.empty()) return ok_status();
   return Error{ErrorCode::unsupported,
@@ -599,6 +593,7 @@ void ReloadTransaction::commit() {
     extension.current.groups = std::move(item.plan.groups);
     extension.current.static_tls = item.plan.static_tls;
     extension.current.layouts = item.plan.layouts;
+    extension.current.cost.reset();
     extension.names = std::move(item.names);
     extension.names_known = true;
   }

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -120,6 +121,7 @@ class ReloadTransaction final {
   ProcessLibraries libraries_;
   Ref loader_type_;
   std::vector<Item> items_;
+  std::optional<std::vector<std::string>> replaced_;  // see replaced_libraries()
   std::vector<Retired> retired_;
   std::map<PyObject*, std::pair<Ref, Ref>> namespaces_;  // dict -> (dict, copy before)
   std::vector<std::pair<Ref, Ref>> saved_modules_;       // sys.modules entries (name, module)

@@ -43,7 +43,8 @@ Session::Session(SessionOptions options)
     : options_(std::move(options)),
       fs_(&posix_file_system()),
       private_libraries_(*fs_, &is_library_name_taken),
-      libraries_{&private_libraries_, {}, {}} {}
+      libraries_{&private_libraries_, {}, {}},
+      budgets_(*fs_) {}
 
 Session::~Session() {
   close();
