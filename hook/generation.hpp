@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "builder/binding_libraries.hpp"
 #include "builder/project_state.hpp"
 #include "hook/interpreter.hpp"
 #include "hook/loaded_library.hpp"
@@ -32,6 +33,7 @@ struct Generation {
   std::vector<LibraryInstance> libraries = {};  // private copies that it runs
   std::set<Digest> groups = {};  // with whom it shares C++ variables, see BuiltLibrary
   std::uint64_t static_tls = 0;  // bytes, see BuiltModule
+  std::optional<BindingLibraries> bindings = {};  // when known
   std::optional<GenerationCost> cost = {};  // once it was counted, see generation_budget.hpp
 };
 

@@ -139,14 +139,16 @@ Status ReloadTransaction::stage_one(Item& item) {
   const LoadedExtension& extension = *item.plan.extension;
   REHOOK_TRY(check_replaced_libraries(item));
   REHOOK_TRY(make_copies(item));
-  REHOOK_ASSIGN_OR_RETURN(const std::string bytes, fs_->read(item.shadow));
-  REHOOK_ASSIGN_OR_RETURN(const ElfImage image, ElfImage::parse(bytes));
+  item.new_bytes = fs_->read(item.shadow);
+  if (!item.new_bytes) return item.new_bytes.error();
+  REHOOK_ASSIGN_OR_RETURN(const ElfImage image, ElfImage::parse(*item.new_bytes));
   REHOOK_TRY(check_init_symbol(image, extension.name));
-  item.bindings = binding_libraries_in(bytes);
-  if (auto old_bytes = fs_->read(extension.current.file)) {
-    item.bindings.add(binding_libraries_in(*old_bytes));
-  } else {
-    item.bindings.add(item.plan.bindings);  // deleted under us: assume the worst
+  item.old_bytes = fs_->read(extension.current.file);
+  item.bindings = item.plan.bindings;  // also when the old one is deleted under us
+  if (extension.current.bindings) {
+    item.bindings.add(*extension.current.bindings);
+  } else if (item.old_bytes) {
+    item.bindings.add(binding_libraries_in(*item.old_bytes));
   }
   const auto library = find_loaded_library(extension.current.file);
   if (library) {
@@ -246,7 +248,7 @@ Status ReloadTransaction::stage_bridge(const Item& item, BindingLibrary library,
     return error;
   }
   std::string other;
-  const auto old_bytes = fs_->read(item.plan.extension->current.file);
+  const Result<std::string>& old_bytes = item.old_bytes;
   if (library == BindingLibrary::nanobind) {
     other = foreign_nanobind_registry(old_bytes ? *old_bytes : "", **bridge);
   } else if (old_bytes) {
@@ -429,11 +431,9 @@ Status ReloadTransaction::patch() {
 
 void ReloadTransaction::lead_virtual_functions(const Item& item) {
   LoadedExtension& extension = *item.plan.extension;
-  const auto running = fs_->read(extension.current.file);
-  const auto fresh = fs_->read(item.shadow);
-  if (!running || !fresh || item.old_range.end == 0) return;
-  classes_->lead_virtual_functions(extension, {*running, item.old_range},
-                                   {*fresh, item.new_range});
+  if (!item.old_bytes || !item.new_bytes || item.old_range.end == 0) return;
+  classes_->lead_virtual_functions(extension, {*item.old_bytes, item.old_range},
+                                   {*item.new_bytes, item.new_range});
 }
 
 void ReloadTransaction::migrate() {
@@ -593,6 +593,7 @@ void ReloadTransaction::commit() {
     extension.current.groups = std::move(item.plan.groups);
     extension.current.static_tls = item.plan.static_tls;
     extension.current.layouts = item.plan.layouts;
+    extension.current.bindings = item.plan.bindings;
     extension.current.cost.reset();
     extension.names = std::move(item.names);
     extension.names_known = true;

@@ -82,6 +82,7 @@ class ReloadTransaction final {
     Reloadable plan;
     Path shadow;
     LoadedLibrary old_range, new_range;
+    Result<std::string> old_bytes = Error{}, new_bytes = Error{};  // of the two files
     std::vector<LibraryInstance> libraries;  // private copies that the new build runs
     BindingLibraries bindings;               // of the old or the new build
     Ref fresh;                               // the module object the new generation initialised
