@@ -129,9 +129,8 @@ std::vector<Budget> GenerationBudgets::measure(
   memory.limit = available == k_no_limit ? 0 : available + memory.used;
   mappings.limit = number_in_file(*fs_, "/proc/sys/vm/max_map_count", k_default_mappings);
   mappings.used = last_mappings_ + own - last_own_;
-  const bool was_half_used = last_mappings_ > 0 && last_mappings_ >= mappings.limit / 2;
-  const bool has_news = mappings.is_used_up() || (mappings.is_half_used() && !was_half_used);
-  if (how == Mappings::counted || has_news || ++estimates_ >= k_counted_every) {
+  const bool is_due = ++estimates_ * k_lines_each > last_mappings_;
+  if (how == Mappings::counted || is_due || mappings.is_half_used()) {
     last_mappings_ = mappings.used = count_mappings(*fs_);
     last_own_ = own;
     estimates_ = 0;

@@ -41,20 +41,20 @@ class GenerationBudgets final {
   enum class Mappings { counted, estimated };
   // Mappings of the process, memory of all generations against what is left of the machine's,
   // the control group's or the process's own, and static thread-local storage. The kernel's
-  // list of mappings is long after many reloads; an estimate, which adds those of the
-  // generations that came since to the last count, reads it every k_counted_every time, and
-  // whenever the estimate says that there is something to say.
+  // list of mappings gets longer with every build. An estimate adds those of the generations
+  // that came since to the last count; it reads the list only as often as makes k_lines_each of
+  // them for each time it is asked, and always when half of the mappings are used.
   [[nodiscard]] std::vector<Budget> measure(
       const std::map<std::string, LoadedExtension>& extensions, Mappings mappings);
 
-  static constexpr unsigned k_counted_every = 16;
+  static constexpr std::uint64_t k_lines_each = 1024;
 
  private:
   FileSystem* fs_;
   std::set<std::string> libraries_;  // counted, by file
   std::uint64_t last_mappings_ = 0;  // of the process, when the list was read
   std::uint64_t last_own_ = 0;       // of the generations, at that time
-  unsigned estimates_ = k_counted_every;
+  std::uint64_t estimates_ = 0;      // since then
 };
 
 // Bytes of static thread-local storage that libraries loaded late can have in all, about.
