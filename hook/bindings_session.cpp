@@ -301,12 +301,12 @@ py::list errors(Session& session) {
   return list;
 }
 
-py::list generations(const Session& session) {
+py::list generations(Session& session) {
   py::list list;
-  GenerationCosts costs;
+  session.count_generations();
   const auto add = [&](const LoadedExtension& extension, const Generation& generation,
                        bool is_current) {
-    const GenerationCost cost = costs.of(generation);
+    const GenerationCost cost = generation.cost.value_or(GenerationCost{});
     py::list libraries;
     for (const LibraryInstance& library : generation.libraries) {
       py::dict one;

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "builder/binding_libraries.hpp"
 #include "builder/project_state.hpp"
 #include "hook/interpreter.hpp"
 #include "hook/loaded_library.hpp"
@@ -12,6 +14,13 @@
 #include "shadow_store/private_libraries.hpp"
 
 namespace rehook {
+
+// What one loaded build takes, its own libraries included.
+struct GenerationCost {
+  std::uint64_t mapped = 0;         // bytes of address space
+  std::uint64_t private_bytes = 0;  // of these, memory that no other process shares
+  std::size_t mappings = 0;
+};
 
 // One loaded build of one extension module. Its code stays mapped until the process ends.
 struct Generation {
@@ -24,6 +33,8 @@ struct Generation {
   std::vector<LibraryInstance> libraries = {};  // private copies that it runs
   std::set<Digest> groups = {};  // with whom it shares C++ variables, see BuiltLibrary
   std::uint64_t static_tls = 0;  // bytes, see BuiltModule
+  std::optional<BindingLibraries> bindings = {};  // when known
+  std::optional<GenerationCost> cost = {};  // once it was counted, see generation_budget.hpp
 };
 
 // The groups that an extension or a library of it belongs to.

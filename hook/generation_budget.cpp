@@ -6,7 +6,6 @@
 #include <charconv>
 #include <cstdlib>
 #include <limits>
-#include <set>
 #include <string_view>
 
 namespace rehook {
@@ -39,14 +38,9 @@ std::uint64_t number_in_file(FileSystem& fs, const Path& file, std::uint64_t oth
   return is_number ? number_in(*text) : otherwise;
 }
 
-Budget mappings(FileSystem& fs) {
-  Budget budget{"memory mappings", 0, 0, WhenFull::refuse,
-                "restart the interpreter, or allow more with sysctl vm.max_map_count"};
-  budget.limit = number_in_file(fs, "/proc/sys/vm/max_map_count", k_default_mappings);
-  if (const auto maps = fs.read("/proc/self/maps")) {
-    budget.used = static_cast<std::uint64_t>(std::count(maps->begin(), maps->end(), '\n'));
-  }
-  return budget;
+std::uint64_t count_mappings(FileSystem& fs) {
+  const auto maps = fs.read("/proc/self/maps");
+  return maps ? static_cast<std::uint64_t>(std::count(maps->begin(), maps->end(), '\n')) : 0;
 }
 
 // Bytes that this process can still get.
@@ -87,40 +81,61 @@ std::uint64_t static_tls_room() {
   return static_tls().limit;
 }
 
-GenerationCosts::GenerationCosts() : loaded_(loaded_libraries()) {}
-
-GenerationCost GenerationCosts::of(const Generation& generation) {
-  GenerationCost cost;
-  const auto take = [&](const Path& file) {
-    const auto found = loaded_.find(file.native());
-    if (found == loaded_.end()) return;
-    cost.mapped += found->second.size();
-    cost.private_bytes += found->second.private_bytes;
-    cost.mappings += found->second.mappings;
-    loaded_.erase(found);  // each counts once
+void GenerationBudgets::count(std::map<std::string, LoadedExtension>& extensions) {
+  const auto take = [&](const Path& file, GenerationCost& cost) {
+    const auto found = find_loaded_library(file);
+    if (!found) return false;
+    cost.mapped += found->size();
+    cost.private_bytes += found->private_bytes;
+    cost.mappings += found->mappings;
+    return true;
   };
-  take(generation.file);
-  for (const LibraryInstance& library : generation.libraries) take(library.file);
-  return cost;
+  const auto count_one = [&](Generation& generation) {
+    if (generation.cost) return;
+    GenerationCost cost;
+    if (!take(generation.file, cost)) return;
+    for (const LibraryInstance& library : generation.libraries) {
+      if (!libraries_.contains(library.file.native()) && take(library.file, cost)) {
+        libraries_.insert(library.file.native());
+      }
+    }
+    generation.cost = cost;
+  };
+  for (auto& [name, extension] : extensions) {
+    for (Generation& generation : extension.retired) count_one(generation);
+    count_one(extension.current);
+  }
 }
 
-std::vector<Budget> measure_budgets(FileSystem& fs,
-                                    const std::map<std::string, LoadedExtension>& extensions) {
+std::vector<Budget> GenerationBudgets::measure(
+    const std::map<std::string, LoadedExtension>& extensions, Mappings how) {
+  Budget mappings{"memory mappings", 0, 0, WhenFull::refuse,
+                  "restart the interpreter, or allow more with sysctl vm.max_map_count"};
   Budget memory{"bytes of memory", 0, 0, WhenFull::refuse,
                 "restart the interpreter, or give it more memory"};
   Budget tls = static_tls();
-  GenerationCosts costs;
+  std::uint64_t own = 0;  // mappings
   const auto add = [&](const Generation& generation) {
-    memory.used += costs.of(generation).private_bytes;
+    const GenerationCost cost = generation.cost.value_or(GenerationCost{});
+    memory.used += cost.private_bytes;
+    own += cost.mappings;
     tls.used += generation.static_tls;
   };
   for (const auto& [name, extension] : extensions) {
     for (const Generation& generation : extension.retired) add(generation);
     add(extension.current);
   }
-  const std::uint64_t available = available_memory(fs);
+  const std::uint64_t available = available_memory(*fs_);
   memory.limit = available == k_no_limit ? 0 : available + memory.used;
-  return {mappings(fs), memory, tls};
+  mappings.limit = number_in_file(*fs_, "/proc/sys/vm/max_map_count", k_default_mappings);
+  mappings.used = last_mappings_ + own - last_own_;
+  const bool is_due = ++estimates_ * k_lines_each > last_mappings_;
+  if (how == Mappings::counted || is_due || mappings.is_half_used()) {
+    last_mappings_ = mappings.used = count_mappings(*fs_);
+    last_own_ = own;
+    estimates_ = 0;
+  }
+  return {mappings, memory, tls};
 }
 
 Status check_budgets(const std::vector<Budget>& budgets, std::size_t generations) {

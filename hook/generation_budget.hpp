@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -12,23 +13,6 @@ namespace rehook {
 // Old builds are never unloaded: their code may be on a stack, in a thread, behind a pointer.
 // So a process has room for so many reloads. This counts what they take, when somebody asks or
 // reloads, and never while something is imported.
-
-// What one loaded build takes, its own libraries included.
-struct GenerationCost {
-  std::uint64_t mapped = 0;         // bytes of address space
-  std::uint64_t private_bytes = 0;  // of these, memory that no other process shares
-  std::size_t mappings = 0;
-};
-
-// A library that several generations run counts for the first of them.
-class GenerationCosts final {
- public:
-  GenerationCosts();  // looks at what is loaded now
-  [[nodiscard]] GenerationCost of(const Generation& generation);
-
- private:
-  std::map<std::string, LoadedLibrary> loaded_;
-};
 
 enum class WhenFull { refuse, warn };
 
@@ -45,10 +29,33 @@ struct Budget {
   }
 };
 
-// Mappings of the process, memory of all generations against what is left of the machine's, the
-// control group's or the process's own, and static thread-local storage.
-[[nodiscard]] std::vector<Budget> measure_budgets(
-    FileSystem& fs, const std::map<std::string, LoadedExtension>& extensions);
+// What the loaded generations take of what the process has. A generation is looked at once,
+// when it is news, so that counting costs the same after 1,000 of them.
+class GenerationBudgets final {
+ public:
+  explicit GenerationBudgets(FileSystem& fs) : fs_(&fs) {}
+
+  // Fills in the cost of each generation. A library that several run counts for the first.
+  void count(std::map<std::string, LoadedExtension>& extensions);
+
+  enum class Mappings { counted, estimated };
+  // Mappings of the process, memory of all generations against what is left of the machine's,
+  // the control group's or the process's own, and static thread-local storage. The kernel's
+  // list of mappings gets longer with every build. An estimate adds those of the generations
+  // that came since to the last count; it reads the list only as often as makes k_lines_each of
+  // them for each time it is asked, and always when half of the mappings are used.
+  [[nodiscard]] std::vector<Budget> measure(
+      const std::map<std::string, LoadedExtension>& extensions, Mappings mappings);
+
+  static constexpr std::uint64_t k_lines_each = 1024;
+
+ private:
+  FileSystem* fs_;
+  std::set<std::string> libraries_;  // counted, by file
+  std::uint64_t last_mappings_ = 0;  // of the process, when the list was read
+  std::uint64_t last_own_ = 0;       // of the generations, at that time
+  std::uint64_t estimates_ = 0;      // since then
+};
 
 // Bytes of static thread-local storage that libraries loaded late can have in all, about.
 [[nodiscard]] std::uint64_t static_tls_room();

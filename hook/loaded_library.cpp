@@ -2,10 +2,15 @@
 
 #include <dlfcn.h>
 #include <link.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <climits>
+#include <cstdio>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 namespace rehook {
@@ -34,13 +39,14 @@ LoadedLibrary describe(const dl_phdr_info& info) {
 
 int visit(dl_phdr_info* info, size_t /*size*/, void* data) {
   auto& search = *static_cast<Search*>(data);
-  const std::string name = info->dlpi_name == nullptr ? "" : info->dlpi_name;
+  const std::string_view name = info->dlpi_name == nullptr ? "" : info->dlpi_name;
   if (name.empty()) return 0;
   if (name != search.given) {
     // Loaded through another spelling of the path?
-    if (name.substr(name.rfind('/') + 1) != search.given.substr(search.given.rfind('/') + 1)) {
-      return 0;
-    }
+    const auto file_name = [](std::string_view path) {
+      return path.substr(path.rfind('/') + 1);
+    };
+    if (file_name(name) != file_name(search.given)) return 0;
     std::error_code ignored;
     if (std::filesystem::canonical(name, ignored).native() != search.resolved) return 0;
   }
@@ -48,19 +54,70 @@ int visit(dl_phdr_info* info, size_t /*size*/, void* data) {
   return 1;
 }
 
+constexpr std::string_view k_gone = " (deleted)";
+
+// The file that is mapped between these addresses, exactly; empty when that cannot be told.
+std::string mapped_file(std::uintptr_t begin, std::uintptr_t end) {
+  std::array<char, 64> link{};
+  std::snprintf(link.data(), link.size(), "/proc/self/map_files/%zx-%zx", begin, end);
+  std::string file(PATH_MAX, '\0');
+  const ssize_t size = ::readlink(link.data(), file.data(), file.size());
+  file.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
+  return file;
+}
+
+// One of its segments is still mapped as it was loaded, unless somebody changed all of them.
+std::string mapped_file(const dl_phdr_info& info) {
+  const std::uintptr_t page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE)) - 1;
+  for (int i = 0; i < info.dlpi_phnum; ++i) {
+    const auto& header = info.dlpi_phdr[i];
+    if (header.p_type != PT_LOAD || (header.p_flags & PF_W) != 0) continue;
+    const std::uintptr_t begin = info.dlpi_addr + header.p_vaddr;
+    std::string file = mapped_file(begin & ~page, (begin + header.p_filesz + page) & ~page);
+    if (!file.empty()) return file;
+  }
+  return "";
+}
+
+struct ReplacedSearch {
+  std::string but_in;
+  std::vector<std::string> found;
+  bool complete = true;
+};
+
+int add_replaced(dl_phdr_info* info, size_t /*size*/, void* data) {
+  auto& search = *static_cast<ReplacedSearch*>(data);
+  const std::string_view name = info->dlpi_name == nullptr ? "" : info->dlpi_name;
+  // The program, and what the kernel brings, have no path.
+  if (name.find('/') == std::string_view::npos || name.starts_with(search.but_in)) return 0;
+  std::string file = mapped_file(*info);
+  search.complete = !file.empty();
+  if (file.ends_with(k_gone)) {
+    file.resize(file.size() - k_gone.size());
+    search.found.push_back(std::move(file));
+  }
+  return search.complete ? 0 : 1;
+}
+
+std::vector<std::string> replaced_files_in(const std::string& maps) {
+  std::vector<std::string> files;
+  const std::string end = std::string(k_gone) + "\n";
+  for (std::size_t at = maps.find(end); at != std::string::npos; at = maps.find(end, at + 1)) {
+    const std::size_t line = maps.rfind('\n', at) + 1;
+    const std::size_t path = maps.find('/', line);
+    if (path < at) files.push_back(maps.substr(path, at - path));
+  }
+  return files;
+}
+
 }  // namespace
 
-std::map<std::string, LoadedLibrary> loaded_libraries() {
-  std::map<std::string, LoadedLibrary> all;
-  dl_iterate_phdr(
-      [](dl_phdr_info* info, size_t /*size*/, void* data) {
-        if (info->dlpi_name != nullptr && *info->dlpi_name != 0) {
-          static_cast<decltype(all)*>(data)->emplace(info->dlpi_name, describe(*info));
-        }
-        return 0;
-      },
-      &all);
-  return all;
+std::vector<std::string> replaced_libraries(FileSystem& fs, const Path& but_in) {
+  ReplacedSearch search{but_in.native() + "/", {}};
+  dl_iterate_phdr(&add_replaced, &search);
+  if (search.complete) return search.found;
+  const auto maps = fs.read("/proc/self/maps");
+  return maps ? replaced_files_in(*maps) : std::vector<std::string>();
 }
 
 bool is_library_name_taken(const std::string& name) {

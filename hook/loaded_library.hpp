@@ -1,9 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "shadow_store/base/file_system.hpp"
 
@@ -21,9 +21,6 @@ struct LoadedLibrary {
 // Source: dl_iterate_phdr(3).
 [[nodiscard]] std::optional<LoadedLibrary> find_loaded_library(const Path& path);
 
-// All of them in one walk, by the path they were loaded from.
-[[nodiscard]] std::map<std::string, LoadedLibrary> loaded_libraries();
-
 // Whether something loaded has this file name; the dynamic linker might take one for the other.
 [[nodiscard]] bool is_library_name_taken(const std::string& name);
 
@@ -33,6 +30,11 @@ struct LoadedLibrary {
 
 // Whether the process has an older file mapped than the one that is at this path now.
 [[nodiscard]] bool is_mapping_of_replaced_file(FileSystem& fs, const Path& path);
+
+// The loaded libraries whose files were removed or replaced since, by the paths they had.
+// Those in the folder `but_in` are not looked at. The kernel is asked about each library by
+// itself: a list of all mappings gets longer with every build that was ever loaded.
+[[nodiscard]] std::vector<std::string> replaced_libraries(FileSystem& fs, const Path& but_in);
 
 // Loads a library for good with RTLD_NOW | RTLD_LOCAL (never closed). failed_load carries
 // dlerror(3): undefined symbols and missing libraries show here, before any Python state is

@@ -68,15 +68,10 @@ bool is_shared_constant(PyObject* value) {
 // A shared library below one of these folders that is mapped although its file was replaced:
 // the new build of an extension that needs it would silently get the old one, since the loader
 // goes by SONAME.
-std::string replaced_library(const std::string& maps, const LoadedExtension& extension,
-                             const LibraryRequest& copied, const std::vector<Path>& folders) {
-  constexpr std::string_view k_gone = " (deleted)\n";
-  for (std::size_t at = maps.find(k_gone); at != std::string::npos;
-       at = maps.find(k_gone, at + 1)) {
-    const std::size_t line = maps.rfind('\n', at) + 1;
-    const std::size_t path = maps.find('/', line);
-    if (path == std::string::npos || path > at) continue;
-    const std::string file = maps.substr(path, at - path);
+std::string replaced_library(const std::vector<std::string>& gone,
+                             const LoadedExtension& extension, const LibraryRequest& copied,
+                             const std::vector<Path>& folders) {
+  for (const std::string& file : gone) {
     const bool is_library = file.find(".so", file.rfind('/') + 1) != std::string::npos;
     if (!is_library || file == extension.current.file.native()) continue;
     // Nobody is linked with an extension.
@@ -144,14 +139,16 @@ Status ReloadTransaction::stage_one(Item& item) {
   const LoadedExtension& extension = *item.plan.extension;
   REHOOK_TRY(check_replaced_libraries(item));
   REHOOK_TRY(make_copies(item));
-  REHOOK_ASSIGN_OR_RETURN(const std::string bytes, fs_->read(item.shadow));
-  REHOOK_ASSIGN_OR_RETURN(const ElfImage image, ElfImage::parse(bytes));
+  item.new_bytes = fs_->read(item.shadow);
+  if (!item.new_bytes) return item.new_bytes.error();
+  REHOOK_ASSIGN_OR_RETURN(const ElfImage image, ElfImage::parse(*item.new_bytes));
   REHOOK_TRY(check_init_symbol(image, extension.name));
-  item.bindings = binding_libraries_in(bytes);
-  if (auto old_bytes = fs_->read(extension.current.file)) {
-    item.bindings.add(binding_libraries_in(*old_bytes));
-  } else {
-    item.bindings.add(item.plan.bindings);  // deleted under us: assume the worst
+  item.old_bytes = fs_->read(extension.current.file);
+  item.bindings = item.plan.bindings;  // also when the old one is deleted under us
+  if (extension.current.bindings) {
+    item.bindings.add(*extension.current.bindings);
+  } else if (item.old_bytes) {
+    item.bindings.add(binding_libraries_in(*item.old_bytes));
   }
   const auto library = find_loaded_library(extension.current.file);
   if (library) {
@@ -175,9 +172,8 @@ Status ReloadTransaction::stage_one(Item& item) {
 
 Status ReloadTransaction::check_replaced_libraries(const Item& item) {
   const LoadedExtension& extension = *item.plan.extension;
-  const auto maps = fs_->read("/proc/self/maps");
-  if (!maps) return ok_status();
-  const std::string library = replaced_library(*maps, extension, item.plan.libraries,
+  if (!replaced_) replaced_ = replaced_libraries(*fs_, shadows_->path());
+  const std::string library = replaced_library(*replaced_, extension, item.plan.libraries,
                                                {item.plan.build_dir, extension.project});
   if (library.empty()) return ok_status();
   return Error{ErrorCode::unsupported,
@@ -252,7 +248,7 @@ Status ReloadTransaction::stage_bridge(const Item& item, BindingLibrary library,
     return error;
   }
   std::string other;
-  const auto old_bytes = fs_->read(item.plan.extension->current.file);
+  const Result<std::string>& old_bytes = item.old_bytes;
   if (library == BindingLibrary::nanobind) {
     other = foreign_nanobind_registry(old_bytes ? *old_bytes : "", **bridge);
   } else if (old_bytes) {
@@ -445,11 +441,9 @@ Status ReloadTransaction::patch() {
 
 void ReloadTransaction::lead_virtual_functions(const Item& item) {
   LoadedExtension& extension = *item.plan.extension;
-  const auto running = fs_->read(extension.current.file);
-  const auto fresh = fs_->read(item.shadow);
-  if (!running || !fresh || item.old_range.end == 0) return;
-  classes_->lead_virtual_functions(extension, {*running, item.old_range},
-                                   {*fresh, item.new_range});
+  if (!item.old_bytes || !item.new_bytes || item.old_range.end == 0) return;
+  classes_->lead_virtual_functions(extension, {*item.old_bytes, item.old_range},
+                                   {*item.new_bytes, item.new_range});
 }
 
 void ReloadTransaction::migrate() {
@@ -609,6 +603,8 @@ void ReloadTransaction::commit() {
     extension.current.groups = std::move(item.plan.groups);
     extension.current.static_tls = item.plan.static_tls;
     extension.current.layouts = item.plan.layouts;
+    extension.current.bindings = item.plan.bindings;
+    extension.current.cost.reset();
     extension.names = std::move(item.names);
     extension.names_known = true;
   }

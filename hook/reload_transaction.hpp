@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -81,6 +82,7 @@ class ReloadTransaction final {
     Reloadable plan;
     Path shadow;
     LoadedLibrary old_range, new_range;
+    Result<std::string> old_bytes = Error{}, new_bytes = Error{};  // of the two files
     std::vector<LibraryInstance> libraries;  // private copies that the new build runs
     BindingLibraries bindings;               // of the old or the new build
     Ref fresh;                               // the module object the new generation initialised
@@ -120,6 +122,7 @@ class ReloadTransaction final {
   ProcessLibraries libraries_;
   Ref loader_type_;
   std::vector<Item> items_;
+  std::optional<std::vector<std::string>> replaced_;  // see replaced_libraries()
   std::vector<Retired> retired_;
   std::map<PyObject*, std::pair<Ref, Ref>> namespaces_;  // dict -> (dict, copy before)
   std::vector<std::pair<Ref, Ref>> saved_modules_;       // sys.modules entries (name, module)

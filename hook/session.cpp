@@ -43,7 +43,8 @@ Session::Session(SessionOptions options)
     : options_(std::move(options)),
       fs_(&posix_file_system()),
       private_libraries_(*fs_, &is_library_name_taken),
-      libraries_{&private_libraries_, {}, {}} {}
+      libraries_{&private_libraries_, {}, {}},
+      budgets_(*fs_) {}
 
 Session::~Session() {
   close();
@@ -461,6 +462,8 @@ bool Session::exec_module(PyObject* module) {
   }
   extension.names_known = true;
   extension.current.number = 1;
+  extension.current.bindings.reset();
+  extension.current.cost.reset();
   const Ref spec = optional_attribute(module, "__spec__");
   extension.current.file = string_attribute(spec.get(), "origin");
   if (Project* project = project_of(name)) {
@@ -470,6 +473,7 @@ bool Session::exec_module(PyObject* module) {
         if (built.module != name) continue;
         extension.current.artifact = built.artifact;
         extension.current.code = built.code;
+        extension.current.bindings = built.bindings;
         remember_libraries(extension, built);
         extension.current.layouts = built.layouts;
       }

@@ -94,7 +94,12 @@ class Session final {
     return extensions_;
   }
   // What the loaded builds take of what the process has, see generation_budget.hpp.
-  [[nodiscard]] std::vector<Budget> budgets() { return measure_budgets(*fs_, extensions_); }
+  [[nodiscard]] std::vector<Budget> budgets() {
+    count_generations();
+    return budgets_.measure(extensions_, GenerationBudgets::Mappings::counted);
+  }
+  // Fills in the costs of the generations.
+  void count_generations() { budgets_.count(extensions_); }
   [[nodiscard]] const StaleRegistry& stale() const { return stale_; }
   [[nodiscard]] const Counters& counters() const { return counters_; }
   [[nodiscard]] std::vector<ReportedFailure> failures();
@@ -205,6 +210,7 @@ class Session final {
   std::map<std::string, Pending>
       pending_;  // importlib.reload(package): between find_spec and exec_module
   std::vector<ReportedFailure> reload_failures_;
+  GenerationBudgets budgets_;
   std::set<std::string> budgets_warned_of_;
   StaleRegistry stale_;
   Counters counters_;

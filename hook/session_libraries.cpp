@@ -95,7 +95,9 @@ Status Session::check_room() {
   for (const auto& [name, extension] : extensions_) {
     generations += extension.retired.size() + 1;
   }
-  const std::vector<Budget> now = budgets();
+  count_generations();
+  const std::vector<Budget> now =
+      budgets_.measure(extensions_, GenerationBudgets::Mappings::estimated);
   warn_of_budgets(now);
   return check_budgets(now, generations);
 }

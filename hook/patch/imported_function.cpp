@@ -119,13 +119,12 @@ Status ImportedFunction::redirect(const LoadedLibrary& library) {
   Search search{library.begin, {}};
   if (dl_iterate_phdr(&visit, &search) != 1) return ok_status();
   const std::vector<std::uintptr_t> slots = slots_of(search.imports, name_);
-  MemoryMap map;
+  const MemoryMap map;  // asks for this library only, however many there are
   WritablePages pages;
-  std::string error;
-  if (!slots.empty() && (!map.read(error) || !pages.open(map, slots))) {
+  if (!slots.empty() && !pages.open(map, slots)) {
     return Error{ErrorCode::unsupported,
-                 "cannot redirect " + name_ + " in a new build: " +
-                     (error.empty() ? std::generic_category().message(errno) : error),
+                 "cannot redirect " + name_ +
+                     " in a new build: " + std::generic_category().message(errno),
                  "restart the interpreter to run the new build"};
   }
   for (const std::uintptr_t slot : slots) {
@@ -138,11 +137,10 @@ Status ImportedFunction::redirect(const LoadedLibrary& library) {
 ImportedFunction::~ImportedFunction() {
   std::vector<std::uintptr_t> addresses;
   for (const Slot& slot : slots_) addresses.push_back(slot.address);
-  MemoryMap map;
+  const MemoryMap map;
   WritablePages pages;
-  std::string error;
   // They were writable before; if they are no more, the replacement stays, and works.
-  if (addresses.empty() || !map.read(error) || !pages.open(map, addresses)) return;
+  if (addresses.empty() || !pages.open(map, addresses)) return;
   for (const Slot& slot : slots_) store_word(slot.address, slot.original);
 }
 

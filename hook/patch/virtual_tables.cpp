@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <system_error>
 
 #include "hook/registry/rtti_memory.hpp"
@@ -62,17 +63,22 @@ int add_code(dl_phdr_info* info, std::size_t /*size*/, void* data) {
 }  // namespace
 
 bool VirtualTables::is_code(std::uintptr_t word) {
-  const auto known = [&] {
-    return std::any_of(code_.begin(), code_.end(), [&](const Range& range) {
-      return word >= range.begin && word < range.end;
-    });
+  const auto covers = [word](const Range& range) {
+    return word >= range.begin && word < range.end;
   };
-  if (known() || knows_all_code_ || word < k_lowest_code) return known();
-  knows_all_code_ = true;  // a function of some other library
-  Segments all{nullptr, {}};
-  dl_iterate_phdr(&add_code, &all);
-  for (const auto& [begin, end] : all.code) code_.push_back({begin, end});
-  return known();
+  if (std::any_of(code_.begin(), code_.end(), covers)) return true;
+  if (word < k_lowest_code) return false;
+  if (!knows_all_code_) {  // a function of some other library?
+    knows_all_code_ = true;
+    Segments all{nullptr, {}};
+    dl_iterate_phdr(&add_code, &all);
+    std::sort(all.code.begin(), all.code.end());
+    for (const auto& [begin, end] : all.code) all_code_.push_back({begin, end});
+  }
+  const auto above = std::upper_bound(
+      all_code_.begin(), all_code_.end(), word,
+      [](std::uintptr_t value, const Range& range) { return value < range.begin; });
+  return above != all_code_.begin() && covers(*std::prev(above));
 }
 
 // The words of a table are offsets, pointers to type information, and functions. All but the

@@ -67,7 +67,8 @@ class VirtualTables final {
   void write_all(bool new_functions) noexcept;
 
   std::vector<Write> writes_;
-  std::vector<Range> code_;  // executable segments, those of the two builds first
+  std::vector<Range> code_;      // executable segments of the two builds
+  std::vector<Range> all_code_;  // of all libraries, by address, once it is asked for
   bool knows_all_code_ = false;
   FollowingTables following_;
   bool applied_ = false;

@@ -149,8 +149,7 @@ int adopt(void* handle, const RehookClassPair* pairs, std::size_t count, char* e
     MemoryMap map;
     auto adoption = std::make_unique<Adoption>();
     transaction->adoptions.reserve(transaction->adoptions.size() + 1);
-    if (!map.read(message) ||
-        !adoption->plan(*internals, transaction->retirement, map, pairs, count, message)) {
+    if (!adoption->plan(*internals, transaction->retirement, map, pairs, count, message)) {
       return -1;
     }
     adoption->apply();
