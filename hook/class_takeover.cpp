@@ -103,19 +103,19 @@ Status ClassTakeover::check() const {
                "restart the interpreter to run the new build"};
 }
 
-void ClassTakeover::lead_virtual_functions(LoadedExtension& extension,
+void ClassTakeover::lead_virtual_functions(LoadedExtension& extension, const Path& origin,
                                            const VirtualTables::Build& running,
                                            const VirtualTables::Build& fresh) {
   auto tables = std::make_unique<VirtualTables>();
-  Status status = tables->plan(running, fresh, extension.following, [&](std::string_view name) {
-    return judge_.keeps_layout(extension.name, name);
-  });
+  Status status = tables->plan(
+      running, fresh, extension.following[origin],
+      [&](std::string_view name) { return judge_.keeps_layout(extension.name, name); });
   if (status) status = tables->apply();
   if (!status) {
     tables_failure_ = status.error().message;
     return;
   }
-  tables_.push_back({&extension, std::move(tables)});
+  tables_.push_back({&extension, origin, std::move(tables)});
 }
 
 // Python classes below a class that was replaced go on deriving from the old one.
@@ -203,7 +203,7 @@ void ClassTakeover::migrate(std::vector<LeftBehind>& left) {
 
 void ClassTakeover::commit() {
   if (migration_) migration_->commit();
-  for (Tables& one : tables_) one.extension->following = one.tables->commit();
+  for (Tables& one : tables_) one.extension->following[one.origin] = one.tables->commit();
   tables_.clear();
 }
 

@@ -39,9 +39,10 @@ class ClassTakeover final {
   // unsafe: one registry adopted, another refused; the reload has to be rolled back.
   [[nodiscard]] Status check() const;
 
-  // Objects made by the running and earlier builds of `extension` call the virtual functions of
-  // the new one, where layouts allow.
-  void lead_virtual_functions(LoadedExtension& extension, const VirtualTables::Build& running,
+  // Objects made by the running and earlier builds of `extension`, or of the library `origin`
+  // that it is linked with, call the virtual functions of the new one, where layouts allow.
+  void lead_virtual_functions(LoadedExtension& extension, const Path& origin,
+                              const VirtualTables::Build& running,
                               const VirtualTables::Build& fresh);
   void report(std::vector<LeftBehind>& left) const;
   // Takes the classes whose instances were migrated off the list; adds why others were not.
@@ -51,6 +52,7 @@ class ClassTakeover final {
  private:
   struct Tables {
     LoadedExtension* extension = nullptr;
+    Path origin;
     std::unique_ptr<VirtualTables> tables;
   };
   [[nodiscard]] const RetiredRegistry* registry_of(PyObject* type) const;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -49,7 +50,7 @@ struct LoadedExtension {
   bool names_known = false;
   Generation current;
   std::vector<Generation> retired;
-  FollowingTables following = {};  // of the retired generations
+  std::map<Path, FollowingTables> following = {};  // of the retired generations, by library
 };
 
 }  // namespace rehook
