@@ -16,6 +16,8 @@
 
 namespace rehook {
 
+class ExtensionNeeds;
+
 // What install() was asked for, as plain values.
 struct SessionOptions {
   Path store_dir;
@@ -166,8 +168,15 @@ class Session final {
   [[nodiscard]] LoadedExtension* loaded_extension(Project& project, const BuiltModule& module);
   Result<Wanted> resolve(const std::vector<std::string>& names,
                          std::vector<Project*>& projects);
+  using Unchanged = std::vector<std::pair<const BuiltModule*, LoadedExtension*>>;
   void plan(Project& project, const Wanted& wanted, const std::string& reason, Plan& plan,
             ReloadSummary& summary);
+  [[nodiscard]] static bool is_wanted(const std::string& module, const Wanted& wanted);
+  void add_extension(Project& project, const BuiltModule& built, LoadedExtension& extension,
+                     const std::string& why, Plan& plan);
+  void plan_dependants(Project& project, ExtensionNeeds& needs, Unchanged& same, Plan& plan);
+  static void order_extensions(ExtensionNeeds& needs, Plan& plan);
+  void plan_python(const ProjectState& products, const Wanted& wanted, Plan& plan);
   [[nodiscard]] bool python_source_changed(const std::string& name);
   [[nodiscard]] ClassLayouts layouts_of(const Digest& digest, const std::string& build) const;
   Result<std::shared_ptr<ReloadTransaction>> start(Plan& plan);
