@@ -36,10 +36,11 @@ struct BuiltModule {
                 // the project's libraries it needs
   BindingLibraries bindings;  // whose types must retire before the next build is loaded
   std::uint32_t flags = 0;    // which of ProjectState::compile_groups
-  FileStat stat;  // of the artifact in the store, when its content was last checked
+  FileStat stat;              // of the artifact in the store, when its content was last checked
   std::vector<BuiltLibrary> libraries = {};  // what a library needs comes before it
   Digest sharing = {};                       // as in BuiltLibrary
-  std::uint64_t static_tls = 0;  // bytes that each load takes of the process's few, see ElfImage
+  std::uint64_t static_tls =
+      0;                // bytes that each load takes of the process's few, see ElfImage
   Digest layouts = {};  // of its C++ classes, an object of the store; zero when there is none
 };
 
