@@ -121,14 +121,14 @@ std::vector<std::string> replaced_libraries(FileSystem& fs, const Path& but_in) 
 }
 
 bool is_library_name_taken(const std::string& name) {
-  std::string wanted = name;
+  std::string copy = name;
   return dl_iterate_phdr(
              [](dl_phdr_info* info, size_t /*size*/, void* data) {
                const std::string path = info->dlpi_name == nullptr ? "" : info->dlpi_name;
-               const std::string& name = *static_cast<const std::string*>(data);
-               return path.substr(path.rfind('/') + 1) == name ? 1 : 0;
+               const std::string& wanted = *static_cast<const std::string*>(data);
+               return path.substr(path.rfind('/') + 1) == wanted ? 1 : 0;
              },
-             &wanted) != 0;
+             &copy) != 0;
 }
 
 bool is_loaded_globally(const LoadedLibrary& library, const std::string& symbol) {
