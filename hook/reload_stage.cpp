@@ -209,8 +209,9 @@ Status ReloadTransaction::stage_bridge(const Item& item, BindingLibrary library,
   }
   auto retired = std::find_if(retired_.begin(), retired_.end(),
                               [&](const Retired& known) { return known.bridge == *bridge; });
-  if (retired == retired_.end())
+  if (retired == retired_.end()) {
     retired = retired_.insert(retired_.end(), {*bridge, {}, {}, {}});
+  }
   retired->modules.push_back(name);
   std::vector<LoadedLibrary> libraries = libraries_left(
       running_libraries(*item.plan.extension, item.plan.libraries), item.libraries);
@@ -218,7 +219,7 @@ Status ReloadTransaction::stage_bridge(const Item& item, BindingLibrary library,
   for (const LoadedLibrary& one : libraries) {
     const bool known =
         std::any_of(retired->libraries.begin(), retired->libraries.end(),
-                    [&](const LoadedLibrary& other) { return other.begin == one.begin; });
+                    [&](const LoadedLibrary& mine) { return mine.begin == one.begin; });
     if (!known) retired->libraries.push_back(one);
   }
   return ok_status();
