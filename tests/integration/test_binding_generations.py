@@ -375,7 +375,7 @@ for number, (greet, calls, kind, thing, count) in enumerate(kept):
     assert (greet, calls, kind) == (pkg.greet, pkg.calls, getattr(pkg, cls)), number
     assert greet() == f"hello from {phases}" and calls() == number + 1
     assert thing.describe() == described
-    assert not isinstance(thing, kind)
+    assert isinstance(thing, kind)
 assert isinstance(eval(f"pkg.{make}"), getattr(pkg, cls))
 counters = rehook.status().counters
 print(json.dumps([counters["built"], counters["reused"], counters["reloaded"]]))
