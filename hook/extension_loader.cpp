@@ -36,9 +36,21 @@ class LocalSymbols final {
 
 }  // namespace
 
+// A module of one phase enters itself into sys.modules; who is there already, because it is
+// being replaced, stays, so that other threads go on finding it.
 Ref create_extension(PyObject* spec) {
   const LocalSymbols local;
-  return call("_imp", "create_dynamic", {spec});
+  PyObject* const modules = PyImport_GetModuleDict();
+  const Ref name = optional_attribute(spec, "name");
+  const Ref before = name ? Ref::borrow(PyDict_GetItemWithError(modules, name.get())) : Ref();
+  PyErr_Clear();
+  Ref module = call("_imp", "create_dynamic", {spec});
+  if (before) {
+    SavedError pending = SavedError::take();
+    PyDict_SetItem(modules, name.get(), before.get());
+    if (pending) std::move(pending).restore();
+  }
+  return module;
 }
 
 bool exec_extension(PyObject* module) {
@@ -86,20 +98,21 @@ Ref make_file_spec(const std::string& name, const Path& path, PyObject* loader_t
   return Ref::steal(PyObject_Call(maker.get(), arguments.get(), keywords.get()));
 }
 
-Ref load_extension(PyObject* spec) {
+Ref load_extension(PyObject* spec, Visible visible) {
   const Ref name = Ref::steal(PyObject_GetAttrString(spec, "name"));
   Ref module = call("_frozen_importlib", "module_from_spec", {spec});
   if (!module) return {};
   // Other threads that import this name meanwhile wait for the module's import lock.
   PyObject_SetAttrString(spec, "_initializing", Py_True);
   PyObject* modules = PyImport_GetModuleDict();
-  const bool loaded =
-      PyObject_SetItem(modules, name.get(), module.get()) == 0 && exec_extension(module.get());
+  const bool entered =
+      visible == Visible::no || PyObject_SetItem(modules, name.get(), module.get()) == 0;
+  const bool loaded = entered && exec_extension(module.get());
   SavedError pending = SavedError::take();
   PyObject_SetAttrString(spec, "_initializing", Py_False);
   PyErr_Clear();
   if (loaded) return module;
-  PyObject_DelItem(modules, name.get());
+  if (visible == Visible::yes) PyObject_DelItem(modules, name.get());
   PyErr_Clear();
   if (pending) std::move(pending).restore();
   return {};

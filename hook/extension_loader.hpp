@@ -31,7 +31,9 @@ namespace rehook {
 // Like the import system's _load_unlocked: creates the module from `spec`, puts it into
 // sys.modules under its name marked as initialising, executes it. Null with an exception set;
 // sys.modules then has no entry of that name.
-[[nodiscard]] Ref load_extension(PyObject* spec);
+// With Visible::no the entry of sys.modules stays as it is meanwhile: what runs now.
+enum class Visible { no, yes };
+[[nodiscard]] Ref load_extension(PyObject* spec, Visible visible);
 
 // Makes `hidden`, a module object, use `dict` as its namespace from now on, so that C code that
 // keeps a handle of the module it was initialised with writes where everybody reads. false when

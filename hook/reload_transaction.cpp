@@ -90,7 +90,8 @@ Status ReloadTransaction::load() {
     for (const std::string& prefix : prefixes_) {
       if (name != prefix && !name.starts_with(prefix + ".")) continue;
       saved_modules_.emplace_back(Ref::borrow(key), Ref::borrow(PyDict_GetItem(modules, key)));
-      PyDict_DelItem(modules, key);
+      // Submodules would be filled anew by what makes them.
+      if (name != prefix || visibility() == Visible::yes) PyDict_DelItem(modules, key);
       break;
     }
   }
@@ -123,7 +124,7 @@ Status ReloadTransaction::load_one(Item& item) {
   const std::string& name = item.plan.extension->name;
   const TraceStep step("init", "module", name);
   const Ref spec = make_file_spec(name, item.shadow, loader_type_.get());
-  item.fresh = spec ? load_extension(spec.get()) : Ref();
+  item.fresh = spec ? load_extension(spec.get(), visibility()) : Ref();
   if (!item.fresh) return python_failure("the new build of " + name + " failed to initialise");
   if (item.fresh.get() == item.plan.extension->module.get()) {
     item.fresh = Ref();

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "hook/class_takeover.hpp"
+#include "hook/extension_loader.hpp"
 #include "hook/generation.hpp"
 #include "hook/generation_loader.hpp"
 #include "hook/interpreter.hpp"
@@ -106,6 +107,10 @@ class ReloadTransaction final {
   Status stage_bridge(const Item& item, BindingLibrary library, const CancelPoll& cancel);
   Status retire();
   Status load_one(Item& item);
+  // New modules enter sys.modules at once when others of the same reload may import them.
+  [[nodiscard]] Visible visibility() const {
+    return items_.size() > 1 ? Visible::yes : Visible::no;
+  }
   void swap_one(Item& item);
   void replace_content(PyObject* module, PyObject* fresh, const std::set<std::string>* owned,
                        const std::map<PyObject*, PyObject*>& kept);
