@@ -104,7 +104,10 @@ Status ReloadTransaction::load() {
     }
   }
   exceptions_ = std::make_unique<ExceptionClasses>();
-  for (const auto& [key, module] : saved_modules_) exceptions_->keep_those_of(module.get());
+  for (const auto& [key, module] : saved_modules_) {
+    exceptions_->keep_those_of(module.get());
+    subclasses_.remember_those_of(module.get());
+  }
   std::set<std::uintptr_t> served;
   for (const Item& item : items_) {
     REHOOK_TRY(exceptions_->serve(item.new_range));
@@ -329,6 +332,7 @@ void ReloadTransaction::rollback() {
       left_.push_back({"type registry", text.data(), 1});
     }
   }
+  subclasses_.restore();
   if (pending) std::move(pending).restore();
 }
 

@@ -14,6 +14,7 @@
 #include "hook/interpreter.hpp"
 #include "hook/patch/exception_classes.hpp"
 #include "hook/patch/patch.hpp"
+#include "hook/patch/subclass_lists.hpp"
 #include "hook/registry/type_registries.hpp"
 #include "shadow_store/shadow_copy.hpp"
 
@@ -137,6 +138,7 @@ class ReloadTransaction final {
       successors_;               // object of the old generation -> its namesake in the new one
   std::vector<Ref> old_values_;  // keeps the keys of successors_ alive
   std::unique_ptr<ExceptionClasses> exceptions_;
+  SubclassLists subclasses_;
   SavedError cause_;
   std::vector<LeftBehind> left_;
   InstancePolicy policy_;
