@@ -60,22 +60,25 @@ int find_code(dl_phdr_info* info, std::size_t /*size*/, void* data) {
 
 // Through the kernel, since the thread may end, and its stack be unmapped, meanwhile.
 bool has_return_into(std::uintptr_t stack, const std::vector<Code>& libraries) {
-  std::array<std::uintptr_t, 512> words{};
+  constexpr std::uintptr_t k_page = 4096;  // reads end with it: one that crosses the end fails
+  std::array<std::uintptr_t, k_page / sizeof(std::uintptr_t)> words{};
   stack &= ~(sizeof(std::uintptr_t) - 1);
-  for (std::size_t done = 0; done < k_deepest; done += sizeof words) {
-    iovec here{words.data(), sizeof words};
+  for (const std::uintptr_t end = stack + k_deepest; stack < end;) {
+    const std::size_t size = k_page - stack % k_page;
+    iovec here{words.data(), size};
     // NOLINTNEXTLINE(performance-no-int-to-ptr): an address from the kernel
-    iovec there{reinterpret_cast<void*>(stack + done), sizeof words};
-    const ssize_t got = process_vm_readv(getpid(), &here, 1, &there, 1, 0);
-    if (got <= 0) return false;  // past the end
-    for (std::size_t i = 0; i < static_cast<std::size_t>(got) / sizeof words[0]; ++i) {
+    iovec there{reinterpret_cast<void*>(stack), size};
+    if (process_vm_readv(getpid(), &here, 1, &there, 1, 0) != static_cast<ssize_t>(size)) {
+      return false;  // past the end
+    }
+    for (std::size_t i = 0; i < size / sizeof words[0]; ++i) {
       const bool inside =
           std::any_of(libraries.begin(), libraries.end(), [&](const Code& library) {
             return words[i] >= library.begin && words[i] < library.end;
           });
       if (inside) return true;
     }
-    if (static_cast<std::size_t>(got) < sizeof words) return false;
+    stack += size;
   }
   return false;
 }
