@@ -6,6 +6,7 @@
 
 #include "builder/git_state.hpp"
 #include "hook/bindings_errors.hpp"
+#include "hook/bindings_store.hpp"
 #include "hook/session.hpp"
 #include "shadow_store/base/trace.hpp"
 
@@ -96,6 +97,10 @@ SessionPtr make_session(const py::dict& given) {
   for (const std::string& root : strings_of(option("projects"))) {
     options.projects.emplace_back(root);
   }
+  options.allowed_list = string_of(option("allowed_list"));
+  for (const std::string& folder : strings_of(option("allowed"))) {
+    options.allowed.emplace_back(folder);
+  }
   if (const py::object settings = option("settings"); !settings.is_none()) {
     const auto setting = [&](const char* name) -> py::object {
       return settings.attr("get")(name, py::none());
@@ -108,6 +113,7 @@ SessionPtr make_session(const py::dict& given) {
     if (const py::object dir = setting("build-dir"); !dir.is_none()) {
       options.build_dir = string_of(dir);
     }
+    options.store_limits = store_limits_of(setting("store-size"), setting("store-age"));
   }
   options.settings_key = string_of(option("settings_key"));
   options.enable_reloading = flag("enable_reloading", true);
@@ -248,10 +254,7 @@ py::dict status(Session& session) {
 py::dict explain(Session& session, const std::string& module) {
   Project* project = session.project_of(module);
   if (project == nullptr) {
-    raise_error(
-        {ErrorCode::invalid, module + " does not belong to a CMake project that rehook knows",
-         "name the project's folder: rehook.install(projects=[\"path/to/project\"])"},
-        {});
+    raise_error(session.no_project_for(module), {});
   }
   const Freshness freshness = session.without_gil([&] { return project->update->peek(); });
   const auto differences = session.without_gil([&] { return project->update->differences(); });

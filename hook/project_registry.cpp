@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
+#include <string_view>
 
 namespace rehook {
 namespace {
@@ -91,6 +93,61 @@ bool makes_target(const std::string& cmake, const std::string& name) {
   return false;
 }
 
+// Whether CMake code makes any extension module: `pybind11_add_module(`, `python_add_library(`,
+// `add_library(name MODULE`.
+bool makes_extension(const std::string& cmake) {
+  std::string text = cmake;
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  if (text.find("add_module(") != std::string::npos ||
+      text.find("add_module (") != std::string::npos) {
+    return true;
+  }
+  return text.find("add_library") != std::string::npos && has_word(cmake, "MODULE");
+}
+
+// Whether `accepts` says yes to the CMakeLists.txt of a folder or of one directly below it.
+template <typename Accepts>
+bool any_cmake_file(FileSystem& fs, const Path& root, Accepts accepts) {
+  auto text = fs.read(root / "CMakeLists.txt");
+  if (text && accepts(*text)) return true;
+  auto entries = fs.list(root);
+  if (!text || !entries) return false;
+  return std::any_of(entries->begin(), entries->end(), [&](const std::string& entry) {
+    FileStat stat;
+    const Path file = root / entry / "CMakeLists.txt";
+    if (!fs.lookup(file.c_str(), stat)) return false;
+    auto nested = fs.read(file);
+    return nested && accepts(*nested);
+  });
+}
+
+// Where packages are put by an installation of the user's: below the interpreter's prefix or
+// the user's own base folder, or named in PYTHONPATH. What happens to be called so in a folder
+// where the interpreter was started says nothing about what the user installed.
+bool is_own_site_folder(const Path& entry) {
+  if (entry.filename() != "site-packages" && entry.filename() != "dist-packages") return false;
+  std::vector<std::string> bases;
+  for (const char* name : {"prefix", "exec_prefix", "base_prefix", "base_exec_prefix"}) {
+    if (PyObject* base = PySys_GetObject(name); base != nullptr) {
+      bases.push_back(to_string(base));
+    }
+  }
+  if (const Ref site = loaded_module("site")) {
+    bases.push_back(string_attribute(site.get(), "USER_BASE"));
+  }
+  for (const std::string& base : bases) {
+    if (base.size() > 1 && entry.native().starts_with(base + "/")) return true;
+  }
+  const char* given = std::getenv("PYTHONPATH");
+  std::string_view rest = given == nullptr ? "" : given;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find(':'), rest.size());
+    if (rest.substr(0, end) == entry.native()) return true;
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return false;
+}
+
 }  // namespace
 
 const char* origin_name(ProjectOrigin origin) {
@@ -105,8 +162,9 @@ const char* origin_name(ProjectOrigin origin) {
   return "";
 }
 
-ProjectRegistry::ProjectRegistry(BuildContext context, std::vector<Path> named)
-    : context_(std::move(context)), named_(std::move(named)) {
+ProjectRegistry::ProjectRegistry(BuildContext context, std::vector<Path> named,
+                                 AllowedFolders allowed)
+    : context_(std::move(context)), allowed_(std::move(allowed)), named_(std::move(named)) {
   for (const Path& root : named_) std::ignore = add(root, ProjectOrigin::named);
 }
 
@@ -133,6 +191,7 @@ void ProjectRegistry::invalidate() {
   known_.clear();
   looked_into_.clear();
   above_.clear();
+  refused_.clear();
   for (auto& [root, project] : projects_) project.decided_for = nullptr;
 }
 
@@ -194,23 +253,23 @@ bool ProjectRegistry::provides(Project& project, const std::string& top_level) {
 }
 
 bool ProjectRegistry::makes_module(const Path& root, const std::string& name) {
-  auto text = context_.fs->read(root / "CMakeLists.txt");
-  if (text && makes_target(*text, name)) return true;
-  auto entries = context_.fs->list(root);
-  if (!text || !entries) return false;
-  return std::any_of(entries->begin(), entries->end(), [&](const std::string& entry) {
-    FileStat stat;
-    const Path file = root / entry / "CMakeLists.txt";
-    if (!context_.fs->lookup(file.c_str(), stat)) return false;
-    auto nested = context_.fs->read(file);
-    return nested && makes_target(*nested, name);
-  });
+  return any_cmake_file(*context_.fs, root,
+                        [&](const std::string& text) { return makes_target(text, name); });
+}
+
+bool ProjectRegistry::makes_extensions(const Path& root) {
+  return any_cmake_file(*context_.fs, root, &makes_extension);
+}
+
+Path ProjectRegistry::refused(const std::string& top_level) const {
+  const auto found = refused_.find(top_level);
+  return found == refused_.end() ? Path() : found->second;
 }
 
 void ProjectRegistry::find_editable_installs() {
   for (const Path& entry : search_path()) {
     if (!looked_into_.insert(entry.native()).second) continue;
-    if (entry.filename() != "site-packages" && entry.filename() != "dist-packages") continue;
+    if (!is_own_site_folder(entry)) continue;
     auto names = context_.fs->list(entry);
     if (!names) continue;
     for (const std::string& name : *names) {
@@ -271,6 +330,10 @@ Project* ProjectRegistry::find(const std::string& top_level) {
           entry == root && context_.fs->lookup(package.c_str(), stat) && stat.is_directory();
     }
     if (!has_package && !makes_module(root, top_level)) continue;
+    if (!allowed_.contains(root)) {
+      if (makes_extensions(root)) refused_[top_level] = root;
+      break;
+    }
     Project& project = add(root, ProjectOrigin::search_path);
     if (provides(project, top_level)) return known_[top_level] = &project;
     break;

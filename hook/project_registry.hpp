@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "hook/allowed_folders.hpp"
 #include "hook/interpreter.hpp"
 #include "hook/project_update.hpp"
 
@@ -27,11 +28,13 @@ struct Project {
 
 // Knows which project a top-level module name belongs to. Projects come, in this order, from
 // the `projects` setting, from editable installs (direct_url.json beside the installed
-// metadata: PEP 610), and from the parents of sys.path entries that hold a CMakeLists.txt. Both
-// answers are remembered until invalidate(). Needs the GIL.
+// metadata: PEP 610), and from the parents of sys.path entries that hold a CMakeLists.txt. The
+// last ones are there because of where the interpreter was started, so they are served only if
+// the user allowed their folder (README.md, "Who may be built"). Both answers are remembered
+// until invalidate(). Needs the GIL.
 class ProjectRegistry final {
  public:
-  ProjectRegistry(BuildContext context, std::vector<Path> named);
+  ProjectRegistry(BuildContext context, std::vector<Path> named, AllowedFolders allowed);
 
   // Null: not ours. May run the project description (Python) for a name that a project could
   // provide.
@@ -44,6 +47,11 @@ class ProjectRegistry final {
   // Source folder of a top-level package of the project, or empty.
   [[nodiscard]] Path package_folder(Project& project, const std::string& top_level);
   void invalidate();
+  // The project that makes extensions and seems to provide `top_level`, but that nobody allowed
+  // to be built, or empty. Known after find().
+  [[nodiscard]] Path refused(const std::string& top_level) const;
+  // Whether CMake code in `root` seems to make a module of that name. Runs nothing.
+  [[nodiscard]] bool makes_module(const Path& root, const std::string& name);
 
   [[nodiscard]] const BuildContext& context() const { return context_; }
 
@@ -52,9 +60,11 @@ class ProjectRegistry final {
   [[nodiscard]] bool mentions(const Path& root, const std::string& name);
   void find_editable_installs();
   [[nodiscard]] Path project_above(const Path& entry);
-  [[nodiscard]] bool makes_module(const Path& root, const std::string& name);
+  [[nodiscard]] bool makes_extensions(const Path& root);
 
   BuildContext context_;
+  AllowedFolders allowed_;
+  std::map<std::string, Path> refused_;  // top-level name -> project folder
   std::vector<Path> named_;
   std::map<std::string, Project> projects_;  // by root
   std::vector<std::string> order_;

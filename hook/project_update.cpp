@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <set>
-#include <sstream>
 #include <system_error>
 #include <unordered_map>
 
 #include "builder/git_state.hpp"
+#include "hook/build_log.hpp"
+#include "hook/project_folders.hpp"
 #include "hook/timestamp.hpp"
 #include "shadow_store/base/trace.hpp"
 
@@ -20,30 +21,15 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-std::string project_id(const Path& root) {
-  std::error_code ignored;
-  Path real = std::filesystem::canonical(root, ignored);
-  if (real.empty()) real = root;
-  return real.filename().string() + "-" + digest_of(real.native()).hex().substr(0, 12);
-}
-
-std::string config_id(const ValueMap& interpreter) {
-  Hasher hasher;
-  for (const auto& [name, value] : interpreter) {
-    hasher.add_field(name);
-    hasher.add_field(value);
-  }
-  const auto abi = interpreter.find("python abi");
-  const std::string prefix = abi == interpreter.end() ? "any" : abi->second;
-  return prefix + "-" + hasher.finish().hex().substr(0, 8);
-}
+// A project that is in use is touched so often, for the garbage collector to see.
+constexpr std::int64_t k_touch_every_ns = 24LL * 3600 * 1'000'000'000;
 
 }  // namespace
 
 ProjectUpdate::ProjectUpdate(const BuildContext& context, Path root)
     : context_(context), root_(std::move(root)) {
-  folder_ =
-      context_.store->root() / "projects" / project_id(root_) / config_id(context_.interpreter);
+  folder_ = context_.store->root() / "projects" / project_id(root_) /
+            configuration_id(context_.interpreter);
   build_dir_ = folder_ / "build";
   if (!context_.build_dir.empty()) {
     build_dir_ =
@@ -249,6 +235,7 @@ Result<UpdateOutcome> ProjectUpdate::update(Force force, Retry retry,
         auto lock = FileLock::try_acquire(folder_ / "lock", LockKind::exclusive);
         if (lock) save_state(*state_);
       }
+      tell_use();
       return outcome;
     }
     if (force == Force::no && retry == Retry::when_changed && failure_ &&
@@ -263,7 +250,6 @@ Result<UpdateOutcome> ProjectUpdate::update(Force force, Retry retry,
   if (auto opened = ArtifactStore::open(*context_.fs, context_.store->root()); !opened) {
     return std::move(opened).error();
   }
-  REHOOK_TRY(context_.fs->make_directories(folder_));
   const auto on_wait = [&](std::chrono::milliseconds waited) {
     outcome.waited = true;
     if (events.on_progress) {
@@ -273,8 +259,14 @@ Result<UpdateOutcome> ProjectUpdate::update(Force force, Retry retry,
     }
     return !events.cancel || !events.cancel();
   };
-  auto lock =
-      FileLock::acquire(folder_ / "lock", LockKind::exclusive, context_.lock_timeout, on_wait);
+  const auto acquire = [&]() -> Result<FileLock> {
+    REHOOK_TRY(context_.fs->make_directories(folder_));
+    return FileLock::acquire(folder_ / "lock", LockKind::exclusive, context_.lock_timeout,
+                             on_wait);
+  };
+  auto lock = acquire();
+  // A collector has just removed the folder of a project that nobody had used for long.
+  if (!lock && lock.error().code == ErrorCode::not_found) lock = acquire();
   if (!lock) {
     if (lock.error().code == ErrorCode::busy) {
       return Error{ErrorCode::busy,
@@ -291,6 +283,7 @@ Result<UpdateOutcome> ProjectUpdate::update_locked(Force force, Retry retry,
                                                    const BuildEvents& events,
                                                    UpdateOutcome outcome) {
   const auto start = std::chrono::steady_clock::now();
+  const LetGo let_go{held_};
   load_state();  // whoever held the lock may have built for us
   Look now = look();
   outcome.stats += now.scan.stats;
@@ -301,8 +294,10 @@ Result<UpdateOutcome> ProjectUpdate::update_locked(Force force, Retry retry,
   }
   outcome.reason = force == Force::yes ? "forced" : std::get<Rebuild>(now.freshness).reason;
 
+  if (state_) mark_replaced(*state_);
   if (force == Force::no && state_) {
     const TraceStep step("look up", "project", root_.native());
+    REHOOK_TRY(hold_store(events));
     if (auto record = find_earlier(now)) {
       serve_earlier(std::move(*record));
       outcome.kind = UpdateOutcome::Kind::reused;
@@ -311,6 +306,7 @@ Result<UpdateOutcome> ProjectUpdate::update_locked(Force force, Retry retry,
       append_log(*state_, outcome);
       return outcome;
     }
+    held_.reset();
   }
   std::ignore = retry;
   outcome.decide_seconds += seconds_since(start);
@@ -403,6 +399,33 @@ void ProjectUpdate::serve_earlier(ProjectState record) {
   record.fingerprint = fingerprint_digest(record.inputs);
   state_ = std::move(record);
   save_state(*state_);
+  mark_replaced(*state_);  // used again: the collector goes by that
+}
+
+// Whoever looked a moment ago may still be about to load what this state names; the collector
+// leaves alone what was used just now.
+void ProjectUpdate::mark_replaced(const ProjectState& state) {
+  if (state.modules.empty()) return;
+  std::ignore = context_.fs->touch(folder_ / "records" / state.fingerprint.hex());
+}
+
+void ProjectUpdate::tell_use() {
+  if (now_ns() - state_stat_.mtime_ns < k_touch_every_ns) return;
+  const Path file = folder_ / "state";
+  // Best effort: the store may be read-only for now.
+  if (!context_.fs->touch(file).ok()) return;
+  if (!context_.fs->lookup(file.c_str(), state_stat_)) state_stat_ = {};
+}
+
+Status ProjectUpdate::hold_store(const BuildEvents& events) {
+  if (held_) return ok_status();
+  REHOOK_ASSIGN_OR_RETURN(
+      FileLock lock,
+      context_.store->hold(context_.lock_timeout, [&](std::chrono::milliseconds) {
+        return !events.cancel || !events.cancel();
+      }));
+  held_.emplace(std::move(lock));
+  return ok_status();
 }
 
 void ProjectUpdate::remember_failure(const Error& error, const std::vector<Input>& current) {
@@ -429,12 +452,11 @@ void ProjectUpdate::forget_failure() {
 void ProjectUpdate::append_log(const ProjectState& state, const UpdateOutcome& outcome) {
   GitState git;
   if (auto known = read_git_state(root_)) git = *known;
-  std::ostringstream line;
-  line << utc_now() << '\t' << (outcome.kind == UpdateOutcome::Kind::built ? "built" : "reused")
-       << '\t' << state.fingerprint.hex() << '\t' << git.commit << '\t' << git.branch << '\t'
-       << (git.dirty ? "dirty" : "clean") << '\t' << outcome.build_seconds << '\t'
-       << outcome.reason << '\n';
-  std::ignore = context_.fs->append(folder_ / "log", line.str());
+  const bool built = outcome.kind == UpdateOutcome::Kind::built;
+  const LoggedBuild line = {
+      utc_now(), built ? "built" : "reused", state.fingerprint.hex(), git.commit, git.branch,
+      git.dirty, outcome.build_seconds,      outcome.reason};
+  std::ignore = context_.fs->append(folder_ / "log", log_line(line));
 }
 
 }  // namespace rehook

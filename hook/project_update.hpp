@@ -123,13 +123,23 @@ class ProjectUpdate final {
   Status publish(BuildFolder& folder, const CodeModel& model, const ProjectDescription& project,
                  const BuildEvents& events, ProjectState& next);
   [[nodiscard]] Digest layouts_of(const BuiltModule& module);
+  // From here on, until held_ is let go, nothing of the store is collected.
+  Status hold_store(const BuildEvents& events);
+  void mark_replaced(const ProjectState& state);
+  void tell_use();
   void remember_attempt(const std::vector<Input>& current);
   void remember_failure(const Error& error, const std::vector<Input>& current);
   void forget_failure();
   void append_log(const ProjectState& state, const UpdateOutcome& outcome);
   [[nodiscard]] ProjectDescription description_from(const ProjectState& state) const;
 
+  struct LetGo {
+    std::optional<FileLock>& lock;
+    ~LetGo() { lock.reset(); }
+  };
+
   BuildContext context_;
+  std::optional<FileLock> held_;  // the store, while something is put into it
   Path root_, folder_, build_dir_;
   std::optional<ProjectState> state_;
   FileStat state_stat_;

@@ -392,6 +392,7 @@ Status ProjectUpdate::publish(BuildFolder& folder, const CodeModel& model,
                               const ProjectDescription& project, const BuildEvents& events,
                               ProjectState& next) {
   const TraceStep step("publish", "project", root_.native());
+  REHOOK_TRY(hold_store(events));
   ProjectLibraries libraries(*context_.fs, *context_.store,
                              library_search(model, root_, context_.interpreter));
   for (BuiltModule& module : next.modules) {

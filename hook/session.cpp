@@ -7,6 +7,7 @@
 
 #include "hook/extension_loader.hpp"
 #include "hook/project_description.hpp"
+#include "hook/store_contents.hpp"
 #include "shadow_store/base/trace.hpp"
 #include "shadow_store/elf_image.hpp"
 
@@ -117,7 +118,9 @@ Result<std::unique_ptr<Session>> Session::create(SessionOptions options) {
     }
     return description;
   };
-  session->projects_ = std::make_unique<ProjectRegistry>(std::move(context), set.projects);
+  session->projects_ = std::make_unique<ProjectRegistry>(
+      std::move(context), set.projects,
+      AllowedFolders(*session->fs_, set.allowed_list, set.allowed));
   return session;
 }
 
@@ -207,6 +210,11 @@ Result<UpdateOutcome> Session::update(Project& project, Force force, Retry retry
   project.description.reset();
   prepare_bridge(project);
   const bool built = outcome->kind == UpdateOutcome::Kind::built;
+  if (built) {
+    const std::string collected =
+        without_gil([&] { return collect_now_and_then(*fs_, *store_, options_.store_limits); });
+    if (!collected.empty()) log(k_info, collected);
+  }
   log(k_info, std::string(built ? "rebuild" : "reuse") + " project=" + project.root.string() +
                   " reason=\"" + outcome->reason + "\" took=" +
                   std::to_string(outcome->decide_seconds + outcome->build_seconds) + "s");
@@ -262,7 +270,7 @@ Result<Ref> Session::find_spec(const std::string& name, PyObject* path, PyObject
   if (inside_depth > 0 || closed_ || !options_.enable_project_importer) return Ref();
   if (is_excluded(name) || is_excluded(top_level_of(name))) return Ref();
   Project* project = project_of(name);
-  if (project == nullptr) return Ref();
+  if (project == nullptr) return refuse(name, path);
   const bool is_reload = target != nullptr && target != Py_None;
   if (is_reload && options_.enable_reloading) return find_for_reload(*project, name, target);
   return find_new(*project, name, path);

@@ -13,6 +13,7 @@
 #include "hook/project_registry.hpp"
 #include "hook/reload_transaction.hpp"
 #include "hook/stale_registry.hpp"
+#include "hook/store_limits.hpp"
 
 namespace rehook {
 
@@ -22,6 +23,8 @@ class ExtensionNeeds;
 struct SessionOptions {
   Path store_dir;
   std::vector<Path> projects;
+  Path allowed_list;                 // folders that the user allowed, see AllowedFolders
+  std::vector<Path> allowed;         // and for this process
   std::vector<std::string> exclude;  // module names; "pkg.*" takes everything below
   std::vector<std::string> targets;
   Path build_dir;
@@ -31,6 +34,7 @@ struct SessionOptions {
   bool enable_project_importer = true;
   bool force_rebuild = false;
   std::chrono::milliseconds lock_timeout{120'000};
+  StoreLimits store_limits;
   Path bridge_dir;  // the sources of the registry bridges
   Ref describe_project, on_progress, log;
 };
@@ -92,6 +96,8 @@ class Session final {
   [[nodiscard]] ProjectRegistry& projects() { return *projects_; }
   // The project that serves `module`, or null.
   [[nodiscard]] Project* project_of(const std::string& module);
+  // Why that was null, for somebody who asked for this module by name.
+  [[nodiscard]] Error no_project_for(const std::string& module);
   [[nodiscard]] const std::map<std::string, LoadedExtension>& extensions() const {
     return extensions_;
   }
@@ -155,6 +161,7 @@ class Session final {
   [[nodiscard]] BuildEvents events(const Project& project);
   Result<UpdateOutcome> update(Project& project, Force force, Retry retry);
   [[nodiscard]] bool is_excluded(const std::string& name) const;
+  Result<Ref> refuse(const std::string& name, PyObject* path);
   [[nodiscard]] Result<Ref> find_new(Project& project, const std::string& name, PyObject* path);
   [[nodiscard]] Result<Ref> find_for_reload(Project& project, const std::string& name,
                                             PyObject* target);
@@ -221,6 +228,7 @@ class Session final {
   std::vector<ReportedFailure> reload_failures_;
   GenerationBudgets budgets_;
   std::set<std::string> budgets_warned_of_;
+  std::set<Path> refusals_told_;
   StaleRegistry stale_;
   Counters counters_;
   SavedError cause_;

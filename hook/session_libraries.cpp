@@ -3,6 +3,7 @@
 #include "hook/generation_loader.hpp"
 #include "hook/project_libraries.hpp"
 #include "hook/session.hpp"
+#include "shadow_store/object_lease.hpp"
 
 namespace rehook {
 namespace {
@@ -30,7 +31,10 @@ Status Session::prepare_first_load(PyObject* spec, const std::string& name,
       continue;
     }
     const LibraryRequest request = library_request(*store_, *products, built);
-    if (request.is_plain()) return ok_status();
+    if (request.is_plain()) {
+      lease_object(origin);
+      return ok_status();
+    }
     REHOOK_ASSIGN_OR_RETURN(const std::shared_ptr<ShadowFolder> folder, shadows());
     ProcessLibraries libraries = libraries_;
     auto prepared = load_project_libraries(*folder, request, libraries);

@@ -187,9 +187,7 @@ Result<Session::Wanted> Session::resolve(const std::vector<std::string>& names,
     }
     Project* project = project_of(name);
     if (project == nullptr) {
-      return Error{ErrorCode::invalid,
-                   name + " does not belong to a CMake project that rehook knows",
-                   "name the project's folder: rehook.install(projects=[\"path/to/project\"])"};
+      return no_project_for(name);
     }
     if (std::find(projects.begin(), projects.end(), project) == projects.end()) {
       projects.push_back(project);

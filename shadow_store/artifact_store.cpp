@@ -23,6 +23,7 @@ constexpr int k_format = 1;
 
 constexpr std::uint32_t k_private_mode = 0600;
 constexpr std::uint32_t k_artifact_mode = 0500;
+constexpr const char* k_collecting = "collecting";
 constexpr int k_copy_attempts = 3;
 constexpr std::chrono::milliseconds k_copy_back_off{20};
 
@@ -134,6 +135,16 @@ Path ArtifactStore::object_path(const Digest& digest, std::string_view file_name
   const std::string hex = digest.hex();
   const std::size_t room = k_longest_file_name - hex.size() - 1;
   return root_ / "objects" / hex.substr(0, 2) / (hex + "-" + plain_file_name(file_name, room));
+}
+
+Result<FileLock> ArtifactStore::hold(
+    std::chrono::milliseconds timeout,
+    const std::function<bool(std::chrono::milliseconds)>& on_wait) {
+  return FileLock::acquire(root_ / k_collecting, LockKind::shared, timeout, on_wait);
+}
+
+Result<FileLock> ArtifactStore::hold_alone() {
+  return FileLock::try_acquire(root_ / k_collecting, LockKind::exclusive);
 }
 
 Result<Digest> ArtifactStore::publish(const Path& file) {

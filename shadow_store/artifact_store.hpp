@@ -1,11 +1,11 @@
 #pragma once
 
 #include <chrono>
-#include <memory>
+#include <functional>
 #include <string>
-#include <vector>
 
 #include "shadow_store/base/digest.hpp"
+#include "shadow_store/base/file_lock.hpp"
 #include "shadow_store/base/file_system.hpp"
 
 namespace rehook {
@@ -19,6 +19,7 @@ namespace rehook {
 //   <root>/objects/<hh>/<digest>-<file name>   an artifact, 0500, never written again
 //   <root>/projects/<project id>/     one folder per project (see builder/README.md)
 //   <root>/sessions/<pid>-<start>/    shadow copies of one live process, and its lease lock
+//   <root>/collecting                 a kernel lock: shared by who publishes, see hold()
 //   .tmp-<pid>-<random>               being written; removed by open() when that process is
 //   gone
 class ArtifactStore final {
@@ -28,6 +29,14 @@ class ArtifactStore final {
 
   [[nodiscard]] const Path& root() const { return root_; }
   [[nodiscard]] Path object_path(const Digest& digest, std::string_view file_name) const;
+
+  // Keeps the garbage collector away: what is published, and written down as in use, before the
+  // lock is given up will not be taken for garbage. Held for as long as that takes, not for a
+  // build. `on_wait` as in FileLock::acquire().
+  Result<FileLock> hold(std::chrono::milliseconds timeout,
+                        const std::function<bool(std::chrono::milliseconds)>& on_wait);
+  // What the collector holds meanwhile; busy while somebody publishes.
+  Result<FileLock> hold_alone();
 
   // Copies `file` into the store under the digest of the bytes copied: clone or copy to a
   // private name, re-check that the source did not change meanwhile (retry three times),

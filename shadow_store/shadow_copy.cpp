@@ -2,41 +2,22 @@
 
 #include <unistd.h>
 
-#include <chrono>
 #include <string_view>
 #include <tuple>
 
 #include "shadow_store/base/platform.hpp"
 #include "shadow_store/base/trace.hpp"
 #include "shadow_store/file_name.hpp"
+#include "shadow_store/session_folders.hpp"
 
 namespace rehook {
 namespace {
 
-// Under <store>/sessions. A folder is made, and given its lease, or is found without a holder,
-// and removed, only by who holds k_lock: so no folder is ever removed while it is being made.
-constexpr const char* k_lock = "lock";
-constexpr const char* k_lease = "lease";
-constexpr std::chrono::seconds k_lock_timeout{10};
 constexpr int k_longest_search = 1000;
 
 constexpr std::uint32_t k_private_mode = 0600;
 constexpr std::uint32_t k_loadable_mode = 0500;
 constexpr std::size_t k_short_digest = 8;
-
-// Removes the folders of processes that are gone. A file that some process has mapped
-// nevertheless stays readable to it: the name goes, not the content.
-void sweep(FileSystem& fs, const Path& sessions) {
-  Result<std::vector<std::string>> names = fs.list(sessions);
-  if (!names) return;
-  for (const std::string& name : *names) {
-    if (name == k_lock) continue;
-    const Result<FileLock> lease =
-        FileLock::try_acquire(sessions / name / k_lease, LockKind::exclusive);
-    // Best effort: the next process to open the store tries again.
-    if (lease) std::ignore = fs.remove_tree(sessions / name);
-  }
-}
 
 // A folder that did not exist before. The name of this process may be taken: by another object
 // in it, by a process of another container, or by one that ran before the last boot.
@@ -58,13 +39,10 @@ Result<Path> make_fresh_folder(FileSystem& fs, const Path& sessions) {
 Result<std::shared_ptr<ShadowFolder>> ShadowFolder::open(FileSystem& fs,
                                                          const ArtifactStore& store) {
   const Path sessions = store.root() / "sessions";
-  REHOOK_ASSIGN_OR_RETURN(
-      const FileLock lock,
-      FileLock::acquire(sessions / k_lock, LockKind::exclusive, k_lock_timeout, {}));
-  sweep(fs, sessions);
+  REHOOK_ASSIGN_OR_RETURN(const FileLock lock, lock_sessions(sessions));
+  sweep_sessions(fs, sessions);
   REHOOK_ASSIGN_OR_RETURN(Path path, make_fresh_folder(fs, sessions));
-  REHOOK_ASSIGN_OR_RETURN(FileLock lease,
-                          FileLock::try_acquire(path / k_lease, LockKind::exclusive));
+  REHOOK_ASSIGN_OR_RETURN(FileLock lease, take_lease(path));
   return std::shared_ptr<ShadowFolder>(
       new ShadowFolder(fs, std::move(path), std::move(lease), ::getpid()));
 }
@@ -93,7 +71,7 @@ Result<Path> ShadowFolder::make(const Path& artifact, const Digest& digest,
   };
   Status filled = fill();
   if (filled) return path;
-  std::ignore = fs_->remove(path, MissingOk::yes);  // best effort: sweep() finds it
+  std::ignore = fs_->remove(path, MissingOk::yes);  // best effort: sweep_sessions() finds it
   return std::move(filled).error();
 }
 

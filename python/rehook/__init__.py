@@ -85,8 +85,9 @@ def install(  # noqa: PLR0913 - keyword-only, each one a switch of its own
 
     Takes:
         enable_reloading: whether `importlib.reload` and `rehook.reload` build and take over.
-        projects: folders of projects to serve, besides those found on `sys.path` and by their
-            editable installs.
+        projects: folders of projects to serve, besides those with an editable install and those
+            that `rehook allow` allowed and that `sys.path` leads to. No other project is ever
+            built: its CMakeLists.txt may do anything, and an import is no wish for that.
         settings: what `[tool.rehook]` may hold (`rehook.config`), going before everything else.
         store_dir: where built files are kept; the user's cache folder by default.
         force_rebuild: build on the first import even if nothing changed.

@@ -32,6 +32,11 @@ def _out() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
 
 
+def standard_output() -> Console:
+    """Give what the other files of the command line print with."""
+    return _out()
+
+
 def _err() -> Console:
     terminal = sys.stderr is not None and sys.stderr.isatty()
     return Console(highlight=False, stderr=True, width=None if terminal else _WIDE)

@@ -66,3 +66,38 @@ class Session:
         """Events are dicts with phase, done, total, text and project."""
 
     def close(self) -> None: ...
+
+class Store:
+    """A store, to be looked at and cleaned; every method may raise `StoreError`.
+
+    Opening it makes the folder when missing, and refuses one that is not the user's own.
+    """
+
+    def __init__(self, store_dir: str) -> None: ...
+    def contents(self) -> dict[str, Any]:
+        """List all: root, bytes, projects, objects, sessions, bridges and orphans.
+
+        Projects have root, id, configuration, folder, state ("built", "not built", "damaged"),
+        busy, source_gone, fingerprint, modules, objects (file names) and builds; builds have
+        fingerprint, file, damaged, modules, objects, built_at and build_seconds; sessions have
+        folder, pid, live and files (name, artifact: its first digits). What takes room has bytes,
+        what was used has last_used, in seconds since the epoch; an object that a living process
+        maps itself is mapped.
+        """
+
+    def verify(self) -> list[dict[str, str]]:
+        """Remove what is damaged; dicts with file, problem."""
+
+    def collect(self, max_bytes: object, max_age: object, dry_run: bool = False) -> dict[str, Any]:
+        """Collect garbage; a limit of None is none.
+
+        Gives items (dicts with kind, path, bytes, reason), bytes_before, bytes_freed, removed,
+        failures and dry_run.
+        """
+
+    def log(self, root: str) -> list[dict[str, Any]]:
+        """List the builds of a project, the oldest of each configuration first.
+
+        Dicts with project, configuration, time, result ("built", "reused"), fingerprint, commit,
+        branch, dirty, seconds, reason and stored (whether it can be served again).
+        """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from rehook import _native
+from rehook import _native, _trust
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ def open_session(settings: Settings, switches: dict[str, object]) -> _native.Ses
         return describe_project(root, settings)
 
     show_warnings = bool(switches["show_warnings"])
+    log = make_log(show_warnings=show_warnings, threshold=settings.log_level)
+    for line in _trust.leave_to_user(settings):
+        log(_WARNING, line)
     options: dict[str, object] = {
         "store_dir": settings.text("store-dir"),
         "projects": settings.texts("projects"),
@@ -55,7 +58,9 @@ def open_session(settings: Settings, switches: dict[str, object]) -> _native.Ses
         "show_warnings": show_warnings,
         "describe_project": describe,
         "on_progress": show_progress if settings.flag("progress") else None,
-        "log": make_log(show_warnings=show_warnings, threshold=settings.log_level),
+        "log": log,
+        "allowed_list": _trust.list_file(),
+        "allowed": _trust.allowed_for_now(),
         "bridge_dir": _bridge_dir(),
         "trace_file": settings.trace_file,
     }

@@ -32,12 +32,12 @@ except ImportError as _error:
     )
     raise ImportError(_message, name="rehook._core") from _error
 
-from rehook._core import Session, version, versions
+from rehook._core import Session, Store, version, versions
 
 if TYPE_CHECKING:
     from rehook._core import ModuleFinder
 
-__all__ = ["Session", "is_foreign_finder", "version", "versions"]
+__all__ = ["Session", "Store", "is_foreign_finder", "version", "versions"]
 
 
 def is_foreign_finder(finder: object, own: ModuleFinder | None) -> bool:

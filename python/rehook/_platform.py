@@ -10,7 +10,9 @@ __all__ = [
     "anyone_may_write",
     "file_system_of",
     "install_command",
+    "is_own_alone",
     "user_cache_dir",
+    "user_config_dir",
 ]
 
 # What a tool is called by the package managers.
@@ -40,6 +42,30 @@ def user_cache_dir(name: str) -> str:
         else:
             base = os.path.expanduser("~/.cache")
     return os.path.join(base, name)
+
+
+def user_config_dir(name: str) -> str:
+    """Give the folder `name` in the user's configuration folder; it need not exist."""
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(base):
+        if sys.platform == "darwin":
+            base = os.path.expanduser("~/Library/Application Support")
+        elif sys.platform == "win32":
+            base = os.environ.get("APPDATA") or os.path.expanduser("~/AppData/Roaming")
+        else:
+            base = os.path.expanduser("~/.config")
+    return os.path.join(base, name)
+
+
+def is_own_alone(path: str) -> bool:
+    """Tell whether `path` belongs to the user, and nobody else may write to it."""
+    if os.name != "posix":
+        return True
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def anyone_may_write(folder: str) -> bool:

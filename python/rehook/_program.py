@@ -8,8 +8,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import rehook
-from rehook import _console
+from rehook import _console, _trust
 from rehook.errors import RehookError
+from rehook.project_settings import find_project
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -59,6 +60,11 @@ class Program:
         return 0
 
     def _install(self) -> _console.ProgressLine | None:
+        # Whoever has a script run by rehook wants the project that it is in to be built.
+        start = os.getcwd() if self.module else os.path.dirname(os.path.realpath(self.arguments[0]))
+        project = find_project(start)
+        if project:
+            _trust.allow_for_now(project)
         rehook.install()
         line = _console.progress_callback()
         session = rehook._session

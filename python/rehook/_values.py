@@ -29,6 +29,7 @@ _UNITS = {
     "tb": 1000**4,
     "tib": 1024**4,
 }
+_DAYS = {"": 1.0, "hour": 1 / 24, "day": 1.0, "week": 7.0, "month": 30.0, "year": 365.0}
 
 
 def from_text(kind: str, value: str, where: str) -> object:
@@ -114,6 +115,20 @@ def _check_size(value: object, _folder: str) -> object:
     return int(amount * unit) if unit and 0.0 < amount < float("inf") else None
 
 
+def _check_days(value: object, _folder: str) -> object:
+    """Give seconds for a number of days, or for a text like "2 weeks"."""
+    if isinstance(value, str):
+        number, _, unit = value.strip().lower().partition(" ")
+        days = _DAYS.get(unit.strip().removesuffix("s"))
+        try:
+            value = float(number) * days if days else None
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value * 86400.0 if 0.0 <= value <= 10_000 else None  # noqa: PLR2004 - 27 years
+
+
 def _check_seconds(value: object, _folder: str) -> object:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -131,6 +146,7 @@ _CHECKS: dict[str, Callable[[object, str], object]] = {
     "folder": _check_folder,
     "folders": _check_folders,
     "size": _check_size,
+    "days": _check_days,
     "seconds": _check_seconds,
     "flag": _check_flag,
 }
@@ -141,6 +157,7 @@ _WANTED = {
     "folder": "must be the path of a folder",
     "folders": "must be a list of paths of folders",
     "size": "must be a number of bytes above 0, or a text like '2 GiB'",
+    "days": "must be a number of days, or a text like '2 weeks'",
     "seconds": "must be a number of seconds, 0 or more",
     "flag": "must be true or false",
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rehook import _console
+from rehook import _console, _store, _trust
 from rehook.config import did_you_mean, resolve
 from rehook.errors import ConfigError, RehookError
 from rehook.project_settings import find_project
@@ -150,6 +150,40 @@ def errors(projects: tuple[str, ...], *, retry: bool, as_json: bool) -> int:
 
 
 @rehook.command()
+@click.argument("folders", nargs=-1, metavar="[FOLDER]...")
+@click.option("--remove", is_flag=True, help="Take the folders off the list.")
+@click.option("--list", "as_list", is_flag=True, help="Show the list.")
+@_json_option
+def allow(folders: tuple[str, ...], *, remove: bool, as_list: bool, as_json: bool) -> int:
+    """Allow rehook to build the CMake projects in FOLDER, and below, when they are imported.
+
+    Building runs what the project's author wrote: allow what you trust.
+    """
+    if not folders and not as_list:
+        message = "name a folder, or ask for the list with --list"
+        raise click.UsageError(message)
+    try:
+        for one in folders:
+            if not remove:
+                _trust.allow(one)
+            elif not _trust.forget(one):
+                message = f"{one} is not on the list"
+                raise ConfigError(message, hint="see it with: rehook allow --list")
+        known = _trust.allowed_folders()
+    except RehookError as error:
+        if as_json:
+            click.echo(_dump({"error": _console.error_record(error)}))
+        else:
+            _console.print_error(error)
+        return FAILED
+    if as_json:
+        click.echo(_dump(known))
+    elif as_list:
+        _console.print_text("\n".join(known) or "no folder is allowed")
+    return OK
+
+
+@rehook.command()
 @_json_option
 def doctor(*, as_json: bool) -> int:
     """Check this machine: tools, store, settings; each problem with what to type."""
@@ -161,6 +195,10 @@ def doctor(*, as_json: bool) -> int:
     else:
         _console.print_findings(findings)
     return FAILED if findings["problems"] else OK
+
+
+rehook.add_command(_store.log)
+rehook.add_command(_store.store)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -224,7 +262,10 @@ def _open(projects: list[str]) -> Session:
 
     arguments: dict[str, object] = {}
     if projects:
+        for one in projects:  # what a command line names may be built
+            _trust.allow_for_now(one)
         settings = resolve()
+        _trust.leave_to_user(settings)
         arguments["projects"] = list(dict.fromkeys([*projects, *settings.texts("projects")]))
     return _make_session.open_session(resolve(arguments), _make_session.BUILD_ONLY)
 

@@ -6,14 +6,15 @@ unless there is something to read.
 | key | value | meaning |
 |---|---|---|
 | instances | "adopt", "migrate", "keep" | what happens to living instances of a reloaded class |
-| projects | list of folders | projects to serve, besides those found by themselves |
+| projects | list of folders | projects to serve, besides those installed or allowed by the user |
 | exclude | list of patterns | modules (fnmatch on the full name) that are never reloaded |
 | build-dir | folder | where to build, relative to the project; default: a folder of rehook's own |
 | build-type | text | CMAKE_BUILD_TYPE; default: the project's, or Release |
 | cmake-args | list of text | further arguments of cmake, after the project's own |
 | targets | list of text | CMake targets to look for modules in; default: all |
 | store-dir | folder | the store; default: rehook in the user's cache folder |
-| store-size | bytes, or "2 GiB" | what the garbage collector keeps |
+| store-size | bytes, or "2 GiB" | what the garbage collector keeps, 5 GiB by default |
+| store-age | days, or "2 weeks" | what was not used for longer is collected; default: 30 days |
 | lock-timeout | seconds | how long to wait for another process that builds the same |
 | progress | true, false | show builds on standard error |
 
@@ -57,6 +58,7 @@ KEYS: dict[str, tuple[str, object]] = {
     "targets": ("texts", ()),
     "store-dir": ("folder", ""),
     "store-size": ("size", 5 * 1024**3),
+    "store-age": ("days", 30 * 86400.0),
     "lock-timeout": ("seconds", 120.0),
     "progress": ("flag", False),
 }

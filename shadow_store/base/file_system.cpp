@@ -202,6 +202,23 @@ class PosixFileSystem final : public FileSystem {
     return names;
   }
 
+  std::uint64_t tree_size(const Path& path) override {
+    namespace stdfs = std::filesystem;
+    struct stat st {};
+    if (::lstat(path.c_str(), &st) != 0) return 0;
+    if (!S_ISDIR(st.st_mode)) return static_cast<std::uint64_t>(st.st_size);
+    std::uint64_t total = 0;
+    std::error_code error;
+    constexpr auto k_options = stdfs::directory_options::skip_permission_denied;
+    stdfs::recursive_directory_iterator at(path, k_options, error);
+    for (; !error && at != stdfs::recursive_directory_iterator(); at.increment(error)) {
+      if (::lstat(at->path().c_str(), &st) == 0 && S_ISREG(st.st_mode)) {
+        total += static_cast<std::uint64_t>(st.st_size);
+      }
+    }
+    return total;
+  }
+
   Status write_atomic(const Path& path, std::string_view data) override {
     Unfinished unfinished(parent_of(path) / temporary_name());
     REHOOK_ASSIGN_OR_RETURN(Descriptor file, create(unfinished.path(), path));
@@ -284,6 +301,13 @@ class PosixFileSystem final : public FileSystem {
 
   Status set_mode(const Path& path, std::uint32_t mode) override {
     if (::chmod(path.c_str(), mode) != 0) return os_error(errno, "set the mode of", path);
+    return ok_status();
+  }
+
+  Status touch(const Path& path) override {
+    if (::utimensat(AT_FDCWD, path.c_str(), nullptr, 0) != 0) {
+      return os_error(errno, "set the time stamp of", path);
+    }
     return ok_status();
   }
 

@@ -57,6 +57,9 @@ class FileSystem {
   virtual Result<Digest> digest(const Path& path) = 0;
   // Names in a directory, sorted, without "." and "..".
   virtual Result<std::vector<std::string>> list(const Path& path) = 0;
+  // Bytes of all files below a folder, or of a file. What cannot be read counts nothing;
+  // symbolic links are not followed.
+  virtual std::uint64_t tree_size(const Path& path) = 0;
 
   // Temporary file in the same directory (O_EXCL, 0600), write, fsync, rename, fsync of the
   // directory.
@@ -76,6 +79,8 @@ class FileSystem {
   // signal. Never makes the file longer. Not synced.
   virtual Status patch(const Path& path, const std::vector<FilePatch>& patches) = 0;
   virtual Status set_mode(const Path& path, std::uint32_t mode) = 0;
+  // Sets the time stamp of an existing file or folder to now.
+  virtual Status touch(const Path& path) = 0;
   // Appends one record with a single write(2) to a file opened O_APPEND, creating it 0600.
   virtual Status append(const Path& path, std::string_view data) = 0;
   virtual Status make_directories(const Path& path) = 0;           // new ones get 0700

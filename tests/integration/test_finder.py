@@ -53,12 +53,15 @@ def test_named_by(tmp_path, origin):
         env["REHOOK_PROJECTS"] = str(box.root)
     else:
         (tmp_path / "pyproject.toml").write_text('[tool.rehook]\nprojects = ["box"]\n')
+        (tmp_path / "config" / "rehook").mkdir(parents=True, mode=0o700)
+        (tmp_path / "config" / "rehook" / "allowed").write_text(f"{tmp_path.resolve()}\n")
     assert box.run(PRINT_ORIGIN, path=[], env=env).json[:2] == [1, "explicit"]
 
 
 def test_a_parent_of_a_sys_path_entry(tmp_path):
     files = {f"python/{k}" if k.startswith("box/") else k: v for k, v in package("box").items()}
     box = Project.of_files(tmp_path, "box", files)
+    box.allow()
     assert box.run(PRINT_ORIGIN, path=[box.root / "python"]).json[:3] == [
         1,
         "sys.path",
@@ -68,6 +71,7 @@ def test_a_parent_of_a_sys_path_entry(tmp_path):
 
 def test_a_sys_path_entry_itself(tmp_path):
     box = Project.of_files(tmp_path, "box", package("box"))
+    box.allow()
     assert box.run(PRINT_ORIGIN, path=[box.root]).json[:2] == [1, "sys.path"]
 
 
@@ -125,6 +129,7 @@ def test_a_project_without_the_package(tmp_path):
 
 def test_a_negative_answer_lasts_until_invalidate_caches(tmp_path):
     box = Project.of_files(tmp_path, "project", package("box"))
+    box.allow()
     (tmp_path / "empty").mkdir()
     result = box.run(
         """

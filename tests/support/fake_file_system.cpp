@@ -82,6 +82,10 @@ Result<std::vector<std::string>> FakeFileSystem::list(const Path& path) {
   return real_->list(path);
 }
 
+std::uint64_t FakeFileSystem::tree_size(const Path& path) {
+  return note(Kind::read, "tree_size", path) ? real_->tree_size(path) : 0;
+}
+
 Status FakeFileSystem::write_atomic(const Path& path, std::string_view data) {
   REHOOK_TRY(note(Kind::write, "write_atomic", path));
   return real_->write_atomic(path, data);
@@ -111,6 +115,11 @@ Status FakeFileSystem::patch(const Path& path, const std::vector<FilePatch>& pat
 Status FakeFileSystem::set_mode(const Path& path, std::uint32_t mode) {
   REHOOK_TRY(note(Kind::write, "set_mode", path));
   return real_->set_mode(path, mode);
+}
+
+Status FakeFileSystem::touch(const Path& path) {
+  REHOOK_TRY(note(Kind::write, "touch", path));
+  return real_->touch(path);
 }
 
 Status FakeFileSystem::append(const Path& path, std::string_view data) {

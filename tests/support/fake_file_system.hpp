@@ -41,6 +41,7 @@ class FakeFileSystem final : public FileSystem {
   Result<std::string> read(const Path& path) override;
   Result<Digest> digest(const Path& path) override;
   Result<std::vector<std::string>> list(const Path& path) override;
+  std::uint64_t tree_size(const Path& path) override;
   Status write_atomic(const Path& path, std::string_view data) override;
   Status publish_copy(const Path& source, const Path& path, std::uint32_t mode) override;
   Status publish_private(const Path& private_file, const Path& path,
@@ -48,6 +49,7 @@ class FakeFileSystem final : public FileSystem {
   Status copy_new(const Path& source, const Path& path, std::uint32_t mode) override;
   Status patch(const Path& path, const std::vector<FilePatch>& patches) override;
   Status set_mode(const Path& path, std::uint32_t mode) override;
+  Status touch(const Path& path) override;
   Status append(const Path& path, std::string_view data) override;
   Status make_directories(const Path& path) override;
   Status remove(const Path& path, MissingOk missing) override;

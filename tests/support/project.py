@@ -107,6 +107,7 @@ class Project:
 
     home/<name>/       the project folder, `root`
     home/store/        REHOOK_STORE_DIR of the children
+    home/config/       XDG_CONFIG_HOME of the children: what the user allowed
     home/trace.jsonl   REHOOK_TRACE of the children
     """
 
@@ -182,6 +183,7 @@ class Project:
         result["PYTHONPATH"] = os.pathsep.join(map(str, [*entries, *inherited]))
         result["PYTHONFAULTHANDLER"] = "1"
         result["REHOOK_STORE_DIR"] = str(self.store)
+        result["XDG_CONFIG_HOME"] = str(self.home / "config")
         result["REHOOK_TRACE"] = str(self.trace_file)
         for key, value in {**self.env, **(env or {})}.items():
             if value is None:
@@ -286,6 +288,12 @@ class Project:
 
     def clear_trace(self) -> None:
         self.trace_file.unlink(missing_ok=True)
+
+    def allow(self) -> None:
+        """Let children build this project wherever they find it, as `rehook allow` does."""
+        folder = self.home / "config" / "rehook"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / "allowed").write_text(f"{self.root.resolve()}\n", encoding="utf-8")
 
     def builds(self) -> int:
         """How many builds the children ran so far, by their traces."""

@@ -23,6 +23,10 @@ class ModuleFinder:
 ModuleFinder.__module__ = "rehook._core"
 
 
+class Store:
+    pass
+
+
 class Session:
     instances = []
     answers = {}
@@ -130,6 +134,7 @@ def clean_environment(monkeypatch, tmp_path):
         if name.startswith(("REHOOK_", "SKBUILD", "CMAKE_")) or name in {"CC", "CXX"}:
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
 @pytest.fixture

@@ -123,6 +123,8 @@ def test_options_of_the_session(rehook, sessions, tmp_path, monkeypatch):
         "log",
         "bridge_dir",
         "trace_file",
+        "allowed_list",
+        "allowed",
     }
     assert options["store_dir"] == str(tmp_path / "store")
     assert options["projects"] == [str(tmp_path / "work" / "a")]
