@@ -2,16 +2,22 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 
 #include "hook/extension_loader.hpp"
 #include "hook/patch/library_data.hpp"
+#include "hook/thread_gate.hpp"
 #include "hook/thread_stacks.hpp"
 #include "shadow_store/base/trace.hpp"
 #include "shadow_store/elf_image.hpp"
 
 namespace rehook {
 namespace {
+
+// How long the exchange waits for other threads to leave the modules' code.
+constexpr std::chrono::milliseconds k_quiet_limit{200};
+
 std::vector<RehookRange> ranges_of(const std::vector<LoadedLibrary>& libraries) {
   std::vector<RehookRange> ranges;
   for (const LoadedLibrary& library : libraries) {
@@ -161,9 +167,69 @@ std::map<PyObject*, PyObject*> ReloadTransaction::kept_modules(const Item& item)
   return kept;
 }
 
-Status ReloadTransaction::patch() {
-  const TraceStep step("patch");
-  if (items_.empty()) return ok_status();
+Status ReloadTransaction::prepare(std::unique_ptr<PythonBatch> python) {
+  python_ = std::move(python);
+  Status status = python_->prepare();
+  if (!status) cause_ = python_->take_cause();
+  return status;
+}
+
+Status ReloadTransaction::run() {
+  if (!python_) return ok_status();
+  std::vector<PythonBatch::Compiled> compiled;
+  for (const Item& item : items_) {
+    for (const auto& [fresh, module] : kept_modules(item)) {
+      compiled.push_back(
+          {string_attribute(module, "__name__"), Ref::borrow(module), Ref::borrow(fresh)});
+    }
+  }
+  Status status = python_->run(compiled);
+  if (!status) cause_ = python_->take_cause();
+  return status;
+}
+
+Status ReloadTransaction::take_over() {
+  REHOOK_TRY(plan_patch());
+  if (!patch_) return ok_status();
+  {
+    // Calls of other threads run all in the old code or all in the new. From here to open() the
+    // GIL is kept, once the gate is closed.
+    ThreadGate gate(python_ ? python_->files() : std::vector<Ref>());
+    const std::size_t inside = gate.close(k_quiet_limit);
+    patch();
+    swap();
+    if (const std::size_t early = gate.open(); inside + early > 0) {
+      left_.push_back({"threads inside the old code of the modules",
+                       "they did not leave it in time; their calls finish in the code they began in",
+                       inside + early, nullptr});
+    }
+  }
+  REHOOK_TRY(classes_->check());
+  patch_->settle();
+  const PatchReport& report = patch_->report();
+  left_.insert(left_.end(), report.left.begin(), report.left.end());
+  classes_->report(left_);
+  return ok_status();
+}
+
+namespace {
+
+// An object of a Python class whose slots changed, made anew.
+Result<Ref> renewed(PyObject* instance, PyObject* new_class) {
+  Ref made = call("rehook._python_instances", "renewed", {instance, new_class});
+  if (!made) {
+    return Error{ErrorCode::failed_load, "an object of " +
+                                             string_attribute(new_class, "__qualname__") +
+                                             " cannot be made anew"};
+  }
+  return made.get() == Py_None ? Ref() : made;
+}
+
+}  // namespace
+
+Status ReloadTransaction::plan_patch() {
+  const TraceStep step("plan");
+  if (items_.empty() && !python_) return ok_status();
   std::vector<PatchModule> modules;
   std::vector<std::string> names;
   std::vector<std::span<void*>> variables;
@@ -181,6 +247,12 @@ Status ReloadTransaction::patch() {
   }
   std::unordered_set<const PyObject*> copies;
   for (const auto& [dict, saved] : namespaces_) copies.insert(saved.second.get());
+  PythonPatch python;
+  if (python_) {
+    python = python_->patch();
+    for (const PatchModule& module : python_->modules()) modules.push_back(module);
+    copies.merge(python_->own_containers());
+  }
   const auto is_code = [code](const void* address) {
     const auto at = reinterpret_cast<std::uintptr_t>(address);
     return std::any_of(code.begin(), code.end(), [at](const LoadedLibrary& range) {
@@ -196,11 +268,18 @@ Status ReloadTransaction::patch() {
     registries.push_back({retired.bridge, retired.handle, retired.modules});
   }
   classes_ = std::make_unique<ClassTakeover>(policy_, std::move(judged), std::move(registries));
+  PatchSeams seams = classes_->seams();
+  seams.renew = &renewed;
   patch_ = std::make_unique<Patch>(std::move(modules), Ownership(std::move(names), is_code),
-                                   std::move(variables), std::move(copies), classes_->seams());
-  patch_->plan();
+                                   std::move(variables), std::move(copies), std::move(python),
+                                   std::move(seams));
+  if (Status status = patch_->plan(); !status) return python_failure(status.error().message);
+  return ok_status();
+}
+
+void ReloadTransaction::patch() {
+  const TraceStep step("patch");
   patch_->apply();
-  REHOOK_TRY(classes_->check());
   for (const Item& item : items_) {
     lead_virtual_functions(item);
     if (const std::size_t threads = count_threads_inside({item.old_range}); threads > 0) {
@@ -208,10 +287,6 @@ Status ReloadTransaction::patch() {
                        "calls in flight finish in the code they began in", threads, nullptr});
     }
   }
-  const PatchReport& report = patch_->report();
-  left_.insert(left_.end(), report.left.begin(), report.left.end());
-  classes_->report(left_);
-  return ok_status();
 }
 
 void ReloadTransaction::lead_virtual_functions(const Item& item) {
@@ -240,6 +315,7 @@ void ReloadTransaction::migrate() {
 // ---- the end, one way or the other ----
 
 void ReloadTransaction::commit() {
+  if (python_) python_->commit();
   if (patch_) patch_->commit();
   if (classes_) classes_->commit();
   for (Retired& retired : retired_) {
@@ -269,7 +345,7 @@ void ReloadTransaction::commit() {
 void ReloadTransaction::rollback() {
   done_ = true;
   exceptions_.reset();
-  if (!loaded_ && namespaces_.empty()) {
+  if (!loaded_ && namespaces_.empty() && !patch_) {
     for (Retired& retired :
          retired_) {  // an earlier one of several registries was retired already
       std::array<char, 1024> text{};

@@ -16,11 +16,12 @@ Error not_allowed(const std::string& module, const Path& root) {
 
 }  // namespace
 
-Error Session::no_project_for(const std::string& module) {
+Error Session::no_project_for(const std::string& module, const char* else_what) {
   if (const Path root = projects_->refused(module.substr(0, module.find('.'))); !root.empty()) {
     return not_allowed(module, root);
   }
-  return {ErrorCode::invalid, module + " does not belong to a CMake project that rehook knows",
+  return {ErrorCode::invalid,
+          module + else_what + " does not belong to a CMake project that rehook knows",
           "name the project's folder: rehook.install(projects=[\"path/to/project\"])"};
 }
 

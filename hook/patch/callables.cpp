@@ -53,6 +53,14 @@ bool type_name_is(const PyObject* object, std::string_view wanted) {
                             name[name.size() - wanted.size() - 1] == '.');
 }
 
+// Attributes that somebody gave a function stay, unless the new one has its own of that name.
+Ref merged_attributes(PyObject* old, PyObject* fresh) {
+  if (old == nullptr || fresh == nullptr) return Ref::borrow(fresh != nullptr ? fresh : old);
+  Ref merged = Ref::steal(PyDict_Copy(old));
+  if (!merged || PyDict_Update(merged.get(), fresh) < 0) PyErr_Clear();
+  return merged;
+}
+
 template <typename T>
 void** word(T* pointer) {
   return reinterpret_cast<void**>(pointer);
@@ -128,7 +136,7 @@ bool Callables::can_patch(PyObject* before, PyObject* after) const {
   return is_nanobind_function(before) && redirect_;
 }
 
-bool Callables::patch(PyObject* before, PyObject* after) {
+bool Callables::patch(PyObject* before, PyObject* after, Attributes attributes) {
   if (before == after || successors_->find(after) == before) return true;
   const PyTypeObject* type = Py_TYPE(before);
   if (is_nanobind_function(before)) {
@@ -140,7 +148,7 @@ bool Callables::patch(PyObject* before, PyObject* after) {
   } else if (is_exact_builtin(before)) {
     builtin(before, after);
   } else if (PyFunction_Check(before)) {
-    python_function(before, after);
+    python_function(before, after, attributes);
   } else if (PyInstanceMethod_Check(before)) {
     wrapped(before, &reinterpret_cast<PyInstanceMethodObject*>(before)->func,
             PyInstanceMethod_GET_FUNCTION(after));
@@ -226,7 +234,7 @@ void Callables::definition(PyMethodDef* before, PyMethodDef* after) {
   definitions_.emplace(before, std::move(probe));
 }
 
-void Callables::python_function(PyObject* before, PyObject* after) {
+void Callables::python_function(PyObject* before, PyObject* after, Attributes attributes) {
   auto* old = reinterpret_cast<PyFunctionObject*>(before);
   auto* fresh = reinterpret_cast<PyFunctionObject*>(after);
 #if PY_VERSION_HEX >= 0x030C0000
@@ -237,8 +245,9 @@ void Callables::python_function(PyObject* before, PyObject* after) {
   };
   journal_->on_undo([tell, owner = Ref::borrow(before)] { tell(owner.get()); });
 #endif
+  // A call in flight has references of its own to all but the globals and builtins.
   const auto take = [&](PyObject** slot, PyObject* value) {
-    journal_->refer(before, slot, successor(value));
+    journal_->exchange(before, slot, successor(value));
   };
   take(&old->func_closure, fresh->func_closure);
   take(&old->func_code, fresh->func_code);
@@ -248,10 +257,14 @@ void Callables::python_function(PyObject* before, PyObject* after) {
   take(&old->func_qualname, fresh->func_qualname);
   take(&old->func_doc, fresh->func_doc);
   take(&old->func_annotations, fresh->func_annotations);
-  take(&old->func_dict, fresh->func_dict);
+  if (attributes == Attributes::take) {
+    take(&old->func_dict, fresh->func_dict);
+  } else {
+    take(&old->func_dict, merged_attributes(old->func_dict, fresh->func_dict).get());
+  }
   take(&old->func_module, fresh->func_module);
-  take(&old->func_globals, fresh->func_globals);
-  take(&old->func_builtins, fresh->func_builtins);
+  journal_->refer(before, &old->func_globals, successor(fresh->func_globals));
+  journal_->refer(before, &old->func_builtins, successor(fresh->func_builtins));
   journal_->write(before, word(&old->vectorcall), reinterpret_cast<void*>(fresh->vectorcall));
   old->func_version = 0;
 #if PY_VERSION_HEX >= 0x030C0000

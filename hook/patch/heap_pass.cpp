@@ -47,6 +47,13 @@ std::string kind_of(PyObject* referrer) {
                                  : std::string(Py_TYPE(referrer)->tp_name) + " objects";
 }
 
+bool list_contains(PyObject* list, const PyObject* item) {
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); ++i) {
+    if (PyList_GET_ITEM(list, i) == item) return true;
+  }
+  return false;
+}
+
 PyTypeObject* deque_type() {
   static PyObject* const type = [] {
     const Ref module = Ref::steal(PyImport_ImportModule("collections"));
@@ -143,9 +150,10 @@ void HeapPass::replace() {
   bound_methods();
   // Last: from here on the objects' own dictionaries are found through the old class.
   for (const Ref& instance : instances_) {
+    auto* const type = reinterpret_cast<PyObject*>(Py_TYPE(instance.get()));
     journal_->become(instance.get(),
-                     reinterpret_cast<PyTypeObject*>(targets_->references.find(
-                         reinterpret_cast<PyObject*>(Py_TYPE(instance.get())))));
+                     reinterpret_cast<PyTypeObject*>(targets_->references.find(type)));
+    if (targets_->shells.contains(type)) journal_->release_on_commit(type);
   }
 }
 
@@ -185,7 +193,10 @@ void HeapPass::dict(PyObject* referrer) {
       continue;
     }
     if (is_plain_key(name.get())) {
-      std::ignore = journal_->set_item(referrer, name.get(), to.get());
+      PyObject* const was = PyDict_GetItemWithError(referrer, name.get());
+      if (journal_->set_item(referrer, name.get(), to.get()) && targets_->shells.contains(was)) {
+        journal_->release_on_commit(was);
+      }
       if (owner != class_dicts_.end()) PyType_Modified(owner->second);
     } else {
       late_.push_back({Ref::borrow(referrer), name, to});
@@ -199,7 +210,13 @@ void HeapPass::list(PyObject* referrer) {
     PyObject* const item = PyList_GET_ITEM(referrer, i);
     PyObject* const to = item != nullptr ? targets_->references.find(item) : nullptr;
     if (to == nullptr || to == item) continue;
+    if (targets_->shells.contains(item) && list_contains(referrer, to)) {
+      journal_->remove_list_item(referrer, i);
+      --i;
+      continue;
+    }
     journal_->set_list_item(referrer, i, to);
+    if (targets_->shells.contains(item)) journal_->release_on_commit(item);
     ++report_.replaced["list"];
   }
 }
@@ -213,7 +230,7 @@ bool HeapPass::tuple(PyObject* referrer) {
     if (to == nullptr) continue;
     changed = true;
     if (to == item) continue;
-    journal_->refer(referrer, &reinterpret_cast<PyTupleObject*>(referrer)->ob_item[i], to);
+    refer(referrer, &reinterpret_cast<PyTupleObject*>(referrer)->ob_item[i], to);
     ++report_.replaced["tuple"];
   }
   return changed;
@@ -308,11 +325,20 @@ std::size_t HeapPass::slots(PyObject* referrer, PyObject* from, PyObject* to) {
                        count_references(referrer, to) == to_before + 1;
     *slot = from;
     if (!owned) continue;
-    journal_->refer(referrer, slot, to);
+    refer(referrer, slot, to);
     ++report_.replaced["other"];
     ++done;
   }
   return done;
+}
+
+// What statements of a Python module made just now is in nobody's hands but owned references.
+void HeapPass::refer(PyObject* referrer, PyObject** slot, PyObject* to) {
+  if (targets_->shells.contains(*slot)) {
+    journal_->exchange(referrer, slot, to);
+  } else {
+    journal_->refer(referrer, slot, to);
+  }
 }
 
 // `obj.method` of a C class, taken before the reload: a builtin of its own, that shares the
