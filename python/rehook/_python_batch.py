@@ -390,7 +390,7 @@ class Batch:
         stars = self._world.star_names(statement.node, member) if is_star else frozenset()
         for name in old_stars - stars:
             if self._is_untouched(member, name):
-                self._take_from_stars(member, name)
+                self._take_from_stars(member, name, statement)
         stars |= old_stars
         if isinstance(statement.node, ast.Expr) and member.new.statements[0] is statement:
             _take_docstring(member, statement.node)
@@ -532,11 +532,20 @@ class Batch:
         value = member.namespace.get(name, _MISSING)
         return self._world.real(value) is member.before.get(name, _MISSING)
 
-    def _take_from_stars(self, member: Member, name: str) -> None:
-        """A name lost what bound it; another star import may bind it still."""
+    def _take_from_stars(
+        self, member: Member, name: str, running: Statement | None = None
+    ) -> None:
+        """A name lost what bound it; another statement may bind it still."""
         member.namespace.pop(name, None)
         for one in member.new.statements:
-            if "*" in one.binds and name in self._world.star_names(one.node, member):
+            if name in one.binds and id(one) not in member.ran:
+                if running is None:
+                    member.due.add(id(one))
+                else:
+                    self._execute(member, one)
+            elif one is running:
+                running = None
+            elif "*" in one.binds and name in self._world.star_names(one.node, member):
                 member.namespace[name] = self._world.star_value(one.node, member, name)
 
     def _tidy(self, member: Member) -> None:
