@@ -52,6 +52,16 @@ def what_was_put_on_a_class_stays(t, m):
     assert (m.C.extra, old.hook(), old.own, old.limit) == (5, 7, 6, 2)
 
 
+@case(m=C + "def gone(): return 1\nGONE = 2\n")
+def pickles_survive_a_removal(t, m):
+    old, copies = m.C(), pickle.dumps([m.C(), m.C])
+    t.edit("m", "def gone(): return 1\nGONE = 2\n", "")
+    t.edit("m", '    def v(self): return ("one", self.x)\n', "    def w(self): return self.x\n")
+    again, kind = pickle.loads(copies)
+    assert (again.w(), kind, pickle.loads(pickle.dumps(old)).w()) == (7, m.C, 7)
+    assert pickle.loads(pickle.dumps(m.C)) is m.C
+
+
 @case(m="class C:\n    count, cache = 0, {}\n    def v(self): return 1")
 def state_on_a_class_survives_an_edited_method(t, m):
     m.C.count += 3
@@ -242,7 +252,7 @@ def special_methods(t, m, u):
 def nested_classes(t, m):
     inner, kind = m.Outer().make(), m.Outer.Inner
     t.edit("m", "return 1", "return 2")
-    t.edit("m", "class Inner:", "class Inner:\n            y = 5")
+    t.edit("m", "class Inner:", "class Inner:\n        y = 5")
     assert (inner.v(), inner.y, m.Outer.Inner, kind.__qualname__) == (2, 5, kind, "Outer.Inner")
     assert isinstance(inner, m.Outer.Inner)
 

@@ -125,6 +125,32 @@ def registries_elsewhere(t, base, m):
 
 
 @case(
+    routes="""
+    HANDLERS = {}
+    def route(path):
+        def d(fn):
+            if path in HANDLERS:
+                raise ValueError("duplicate route " + path)
+            HANDLERS[path] = fn
+            return fn
+        return d
+    """,
+    m="from routes import route\n@route('/')\ndef index(): return 1",
+)
+def a_registry_that_rejects_duplicates(t, routes, m):
+    """What a failed try has registered does not stand in the way of the next one."""
+    new = "@route('/new')\ndef new(): return 1\n"
+    with t.fails(RuntimeError):
+        t.save(m=t.read("m") + "\n" + new + "raise RuntimeError\n")
+    assert {"/": m.index} == routes.HANDLERS
+    with t.fails(ValueError):
+        t.save(m=t.read("m").replace("raise RuntimeError\n", new))
+    assert {"/": m.index} == routes.HANDLERS
+    t.save(m="from routes import route\n@route('/')\ndef index(): return 2\n" + new)
+    assert {path: one() for path, one in routes.HANDLERS.items()} == {"/": 2, "/new": 1}
+
+
+@case(
     m="""
     import abc, dataclasses, enum
     class Color(enum.Enum):
