@@ -209,4 +209,43 @@ def importlib_reload_still_works(t, m, u):
     assert (m.f(), m.X) == (3, 2)
 
 
+@case({"space/a.py": "X = 1", "space/deep/b.py": "from space.a import X\nD = X * 10"})
+def packages_without_an_init(t):
+    a, b = t.load("space.a", "space.deep.b")
+    t.edit("space/a.py", "X = 1", "X = 2")
+    assert (a.X, b.X, b.D) == (2, 2, 20)
+    with contextlib.suppress(rehook.RehookError):
+        assert not rehook.reload("space").changed
+
+
+@case(m="X = 1", u="from m import X\nD = X * 10")
+def texts_as_other_editors_save_them(t, m, u):
+    """A byte order mark, Windows' line ends, tabs, no newline at the end, an empty file."""
+    texts = [
+        (b"\xef\xbb\xbfX = 2\r\ndef f():\r\n\treturn '\xc3\xa4'\r\n", 2),
+        (b"X = 3\rdef f():\r    return '\xc3\xa4'", 3),
+        (b"\x0cX = \\\n  4\ndef f():\n    return '''\xc3\xa4'''", 4),
+    ]
+    for text, value in texts:
+        t.path("m").write_bytes(text)
+        rehook.reload("m")
+        assert (m.X, m.f(), u.X, u.D) == (value, "ä", value, value * 10)
+    t.write({"u": "Y = 1", "m": ""})
+    rehook.reload()
+    assert not {"X", "f"} & set(vars(m))
+    assert not {"X", "D"} & set(vars(u))
+
+
+@case(m="X = 1", u="import m\nD = m.X")
+def the_report(t, m, u):
+    report = t.edit("m", "X = 1", "X = 2\ndef f(): return 1")
+    assert "m" in report.names
+    (one,) = (one for one in report.modules if one["name"] == "m")
+    assert one["kind"] == "python"
+    assert "m" in str(report)
+    assert (report.left, report.stale, report.built) == ([], [], 0)
+    assert report.seconds > 0
+    assert rehook.reload("m", "u").names == []
+
+
 test_batches = case.as_test()

@@ -476,6 +476,41 @@ def a_package_keeps_its_submodules(t):
     assert not hasattr(pkg, "Y")
 
 
+@case(
+    odd="""
+    class Odd:
+        def __init__(self, n): self.n = n
+        def __eq__(self, other): raise ValueError("ambiguous")
+        def __bool__(self): raise ValueError("no truth")
+        __hash__ = None
+    """,
+    m="from odd import Odd\nX = Odd(1)\nY = [X]",
+    u="from m import X\nD = [X, X.n]",
+)
+def values_that_cannot_be_compared(t, odd, m, u):
+    t.edit("m", "Odd(1)", "Odd(2)")
+    assert (m.X.n, m.Y[0].n, u.X.n, u.D[1]) == (2, 2, 2, 2)
+    assert u.X is m.X is m.Y[0] is u.D[0]
+
+
+@case(
+    m="""
+    X = 1
+    def __getattr__(name):
+        if name == "dynamic":
+            return X * 100
+        raise AttributeError(name)
+    def __dir__(): raise RuntimeError
+    """,
+    u="from m import dynamic, X\nD = dynamic",
+)
+def attributes_made_on_demand(t, m, u):
+    t.edit("m", "X = 1", "X = 2")
+    assert (m.dynamic, u.X) == (200, 2)
+    t.edit("m", "X * 100", "X * 1000")
+    assert m.dynamic == 2000
+
+
 @case(m="X = [1, (1, 2), 'a']\nSMALL = 1\nTEXT = 'text'")
 def shared_constants_are_not_replaced(t, m):
     mine = [1, (1, 2), "a", "text", None, True]
