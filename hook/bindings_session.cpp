@@ -71,17 +71,15 @@ void add_loader_types(const SessionPtr& session) {
                               : static_cast<bool>(call("_imp", "exec_dynamic", {module.ptr()}));
         if (!done) throw py::error_already_set();
       });
-  py::dict package;
-  package["exec_module"] =
-      py::cpp_function([weak](const py::object& self, const py::object& module) {
-        const SessionPtr alive = weak.lock();
-        const bool done = alive && alive->exec_reloaded_package(self.ptr(), module.ptr());
-        if (!done && PyErr_Occurred() != nullptr) throw py::error_already_set();
-      });
+  py::dict reloaded;
+  reloaded["exec_module"] =
+      py::cpp_function([](const py::object& /*self*/, const py::object& /*module*/) {});
   session->set_loader_types(
       ref(make_loader_type("ExtensionLoader", "ExtensionFileLoader", extension)),
-      ref(make_loader_type("PackageLoader", "SourceFileLoader", package)));
+      ref(make_loader_type("PackageLoader", "SourceFileLoader", reloaded)));
 }
+
+py::dict describe(const ReloadSummary& summary);
 
 SessionPtr make_session(const py::dict& given) {
   SessionOptions options;
@@ -134,6 +132,8 @@ SessionPtr make_session(const py::dict& given) {
   }
   SessionPtr session = value_or_raise(std::move(created), {});
   add_loader_types(session);
+  session->set_describe(
+      [](const ReloadSummary& summary) { return ref(describe(summary)); });
   return session;
 }
 
@@ -166,6 +166,9 @@ py::dict describe(const ReloadSummary& summary) {
     item["count"] = one.count;
     left.append(item);
   }
+  py::dict patched;
+  for (const auto& [kind, count] : summary.patched) patched[text(kind)] = count;
+  report["patched"] = patched;
   report["stale"] = stale;
   report["left"] = left;
   report["built"] = summary.built;
@@ -373,10 +376,11 @@ void bind_session(py::module_& m) {
   py::class_<ModuleFinder>(m, "ModuleFinder", "The entry of sys.meta_path.")
       .def(
           "find_spec",
-          [](ModuleFinder& finder, const py::object& name, const py::object& path,
+          [](const py::object& self, const py::object& name, const py::object& path,
              const py::object& target) {
-            Session& session = *finder.session;
-            auto spec = session.find_spec(string_of(name), path.ptr(), target.ptr());
+            Session& session = *self.cast<ModuleFinder&>().session;
+            auto spec =
+                session.find_spec(self.ptr(), string_of(name), path.ptr(), target.ptr());
             return object(value_or_raise(std::move(spec), session.take_cause()));
           },
           py::arg("fullname"), py::arg("path") = py::none(), py::arg("target") = py::none(),

@@ -1,4 +1,4 @@
-// The module objects everybody holds get the new content, and what imported from them follows.
+// The module objects everybody holds get the new content.
 #include <algorithm>
 
 #include "hook/extension_loader.hpp"
@@ -13,12 +13,6 @@ bool is_import_name(const std::string& name) {
   return name == "__name__" || name == "__spec__" || name == "__loader__" ||
          name == "__package__" || name == "__builtins__" || name == "__path__" ||
          name == "__cached__";
-}
-
-bool is_shared_constant(PyObject* value) {
-  return value == Py_None || PyBool_Check(value) || PyLong_Check(value) ||
-         PyFloat_Check(value) || PyUnicode_Check(value) || PyBytes_Check(value) ||
-         PyTuple_Check(value) || PyModule_Check(value);
 }
 
 }  // namespace
@@ -43,13 +37,7 @@ void ReloadTransaction::replace_content(PyObject* module, PyObject* fresh,
     PyObject* old_value = PyDict_GetItem(dict, key);
     PyObject* new_value = PyDict_GetItem(content, key);
     const std::string name = to_string(key);
-    if (new_value != nullptr) {
-      if (!is_import_name(name) && !is_shared_constant(old_value) && old_value != new_value) {
-        old_values_.push_back(Ref::borrow(old_value));
-        successors_[old_value] = Ref::borrow(new_value);
-      }
-      continue;
-    }
+    if (new_value != nullptr) continue;
     // Gone from the source, unless somebody else put it there.
     const bool ours = owned != nullptr
                           ? owned->contains(name)
@@ -97,59 +85,9 @@ void ReloadTransaction::swap_one(Item& item) {
   PyErr_Clear();
 }
 
-Status ReloadTransaction::swap() {
+void ReloadTransaction::swap() {
   const TraceStep step("swap");
   for (Item& item : items_) swap_one(item);
-  return ok_status();
-}
-
-void ReloadTransaction::rebind(const std::vector<std::string>& python_modules) {
-  for (const std::string& name : python_modules) {
-    const Ref module = loaded_module(name);
-    if (!module || !PyModule_Check(module.get())) continue;
-    PyObject* dict = PyModule_GetDict(module.get());
-    const Ref copy = Ref::steal(PyDict_Copy(dict));
-    PyObject *key = nullptr, *value = nullptr;
-    Py_ssize_t at = 0;
-    while (copy && PyDict_Next(copy.get(), &at, &key, &value) != 0) {
-      const auto successor = successors_.find(value);
-      if (successor == successors_.end()) continue;
-      journal(module.get());
-      PyDict_SetItem(dict, key, successor->second.get());
-    }
-  }
-  PyErr_Clear();
-}
-
-Status ReloadTransaction::follow(const std::vector<std::string>& python_modules,
-                                 const std::vector<std::string>& changed) {
-  const TraceStep step("follow");
-  rebind(python_modules);
-  for (const std::string& name : changed) {
-    const Ref module = loaded_module(name);
-    if (!module) continue;
-    journal(module.get());
-    if (!call("rehook._importers", "forget_bytecode", {module.get()})) PyErr_Clear();
-    const Ref spec = optional_attribute(module.get(), "__spec__");
-    const Ref done = call("_frozen_importlib", "_exec", {spec.get(), module.get()});
-    if (!done) return python_failure("executing " + name + " again failed");
-  }
-  if (items_.empty() && changed.empty()) return ok_status();
-  const Ref news = Ref::steal(PyList_New(0));
-  for (const Item& item : items_) {
-    PyList_Append(news.get(), from_string(item.plan.extension->name).get());
-  }
-  for (const std::string& name : changed) PyList_Append(news.get(), from_string(name).get());
-  const Ref importers = Ref::steal(PyList_New(0));
-  for (const std::string& name : python_modules) {
-    if (std::find(changed.begin(), changed.end(), name) != changed.end()) continue;
-    PyList_Append(importers.get(), from_string(name).get());
-    if (const Ref module = loaded_module(name)) journal(module.get());
-  }
-  if (!call("rehook._importers", "run_imports_again", {news.get(), importers.get()})) {
-    return python_failure("running an import statement again failed");
-  }
-  return ok_status();
 }
 
 }  // namespace rehook

@@ -161,9 +161,52 @@ std::map<PyObject*, PyObject*> ReloadTransaction::kept_modules(const Item& item)
   return kept;
 }
 
+Status ReloadTransaction::prepare(std::unique_ptr<PythonBatch> python) {
+  python_ = std::move(python);
+  Status status = python_->prepare();
+  if (!status) cause_ = python_->take_cause();
+  return status;
+}
+
+Status ReloadTransaction::run() {
+  if (!python_) return ok_status();
+  std::vector<PythonBatch::Compiled> compiled;
+  for (const Item& item : items_) {
+    for (const auto& [fresh, module] : kept_modules(item)) {
+      compiled.push_back(
+          {string_attribute(module, "__name__"), Ref::borrow(module), Ref::borrow(fresh)});
+    }
+  }
+  Status status = python_->run(compiled);
+  if (!status) cause_ = python_->take_cause();
+  return status;
+}
+
+Status ReloadTransaction::take_over() {
+  REHOOK_TRY(patch());
+  swap();
+  if (!patch_) return ok_status();
+  patch_->settle();
+  const PatchReport& report = patch_->report();
+  left_.insert(left_.end(), report.left.begin(), report.left.end());
+  classes_->report(left_);
+  return ok_status();
+}
+
+namespace {
+
+// An object of a Python class whose slots changed, made anew.
+Ref renewed(PyObject* instance, PyObject* new_class) {
+  Ref made = call("rehook._python_instances", "renewed", {instance, new_class});
+  if (!made) PyErr_Clear();
+  return made.get() == Py_None ? Ref() : made;
+}
+
+}  // namespace
+
 Status ReloadTransaction::patch() {
   const TraceStep step("patch");
-  if (items_.empty()) return ok_status();
+  if (items_.empty() && !python_) return ok_status();
   std::vector<PatchModule> modules;
   std::vector<std::string> names;
   std::vector<std::span<void*>> variables;
@@ -181,6 +224,12 @@ Status ReloadTransaction::patch() {
   }
   std::unordered_set<const PyObject*> copies;
   for (const auto& [dict, saved] : namespaces_) copies.insert(saved.second.get());
+  PythonPatch python;
+  if (python_) {
+    python = python_->patch();
+    for (const PatchModule& module : python_->modules()) modules.push_back(module);
+    copies.merge(python_->own_containers());
+  }
   const auto is_code = [code](const void* address) {
     const auto at = reinterpret_cast<std::uintptr_t>(address);
     return std::any_of(code.begin(), code.end(), [at](const LoadedLibrary& range) {
@@ -196,8 +245,11 @@ Status ReloadTransaction::patch() {
     registries.push_back({retired.bridge, retired.handle, retired.modules});
   }
   classes_ = std::make_unique<ClassTakeover>(policy_, std::move(judged), std::move(registries));
+  PatchSeams seams = classes_->seams();
+  seams.renew = &renewed;
   patch_ = std::make_unique<Patch>(std::move(modules), Ownership(std::move(names), is_code),
-                                   std::move(variables), std::move(copies), classes_->seams());
+                                   std::move(variables), std::move(copies), std::move(python),
+                                   std::move(seams));
   patch_->plan();
   patch_->apply();
   REHOOK_TRY(classes_->check());
@@ -208,9 +260,6 @@ Status ReloadTransaction::patch() {
                        "calls in flight finish in the code they began in", threads, nullptr});
     }
   }
-  const PatchReport& report = patch_->report();
-  left_.insert(left_.end(), report.left.begin(), report.left.end());
-  classes_->report(left_);
   return ok_status();
 }
 
@@ -240,6 +289,7 @@ void ReloadTransaction::migrate() {
 // ---- the end, one way or the other ----
 
 void ReloadTransaction::commit() {
+  if (python_) python_->commit();
   if (patch_) patch_->commit();
   if (classes_) classes_->commit();
   for (Retired& retired : retired_) {
@@ -269,7 +319,7 @@ void ReloadTransaction::commit() {
 void ReloadTransaction::rollback() {
   done_ = true;
   exceptions_.reset();
-  if (!loaded_ && namespaces_.empty()) {
+  if (!loaded_ && namespaces_.empty() && !patch_) {
     for (Retired& retired :
          retired_) {  // an earlier one of several registries was retired already
       std::array<char, 1024> text{};

@@ -15,6 +15,7 @@
 #include "hook/patch/exception_classes.hpp"
 #include "hook/patch/patch.hpp"
 #include "hook/patch/subclass_lists.hpp"
+#include "hook/python_batch.hpp"
 #include "hook/registry/type_registries.hpp"
 #include "shadow_store/shadow_copy.hpp"
 
@@ -39,12 +40,12 @@ struct Reloadable {
 // One reload, all or nothing, of compiled modules and the Python modules around them.
 //
 //   ReloadTransaction reload(registries, shadows, loader_type);
-//   REHOOK_TRY(reload.stage(modules));  // copies, checks, dlopen: nothing is touched
-//   REHOOK_TRY(reload.load());          // old types retire, new modules initialise
-//   REHOOK_TRY(reload.patch());         // what is held of the old build runs the new one
-//   REHOOK_TRY(reload.swap());          // module namespaces get the new content
-//   REHOOK_TRY(reload.follow(python));  // Python modules that import from them
-//   reload.commit();                    // without this line the old world comes back
+//   REHOOK_TRY(reload.stage(modules));   // copies, checks, dlopen: nothing is touched
+//   REHOOK_TRY(reload.prepare(python));  // Python sources are parsed and compared
+//   REHOOK_TRY(reload.load());           // old types retire, new modules initialise
+//   REHOOK_TRY(reload.run());            // Python statements run beside the program
+//   REHOOK_TRY(reload.take_over());      // what is held of the old code runs the new one
+//   reload.commit();                     // without this line the old world comes back
 //
 // The GIL is held throughout; stage() may release it. After a failure, cause() holds the Python
 // exception behind it, if there is one.
@@ -58,18 +59,16 @@ class ReloadTransaction final {
 
   Status stage(std::vector<Reloadable> modules, const CancelPoll& cancel);
   Status load();
-  // Functions and classes of the old build become those of the new one, where they are.
-  Status patch();
-  Status swap();
-  // Runs the import statements again that read from the new modules, in the loaded Python
-  // modules named, and executes the modules in `changed` anew, in place.
-  Status follow(const std::vector<std::string>& python_modules,
-                const std::vector<std::string>& changed);
+  Status prepare(std::unique_ptr<PythonBatch> python);
+  // What changed in Python modules, and what reads what changed there or in a compiled module,
+  // runs in shadows of the modules.
+  Status run();
+  // Functions and classes of the old code become those of the new one, where they are, and
+  // module namespaces get the new content: one step for every other thread.
+  Status take_over();
   // With the policy `migrate`: instances of classes whose layout changed get new values. Those
   // of which that is not possible stay as they are, and are reported.
   void migrate();
-  // Remembers the namespace of one more module, so that a rollback restores it.
-  void journal(PyObject* module);
   void commit();
 
   [[nodiscard]] SavedError take_cause() { return std::move(cause_); }
@@ -78,6 +77,14 @@ class ReloadTransaction final {
   [[nodiscard]] bool empty() const { return items_.empty(); }
   // What could not be carried over, for the report: (what, why).
   [[nodiscard]] const std::vector<LeftBehind>& left_behind() const { return left_; }
+  // Statements that ran, by Python module.
+  [[nodiscard]] std::map<std::string, std::size_t> statements() const {
+    return python_ ? python_->ran() : std::map<std::string, std::size_t>();
+  }
+  // Objects that were patched, by kind: function, method, property, class, instance, replaced.
+  [[nodiscard]] std::map<std::string, std::size_t> patched() const {
+    return patch_ ? patch_->report().done : std::map<std::string, std::size_t>();
+  }
 
  private:
   struct Item {
@@ -116,7 +123,10 @@ class ReloadTransaction final {
   void replace_content(PyObject* module, PyObject* fresh, const std::set<std::string>* owned,
                        const std::map<PyObject*, PyObject*>& kept);
   void lead_virtual_functions(const Item& item);
-  void rebind(const std::vector<std::string>& python_modules);
+  Status patch();
+  void swap();
+  // Remembers the namespace of one more module, so that a rollback restores it.
+  void journal(PyObject* module);
   void rollback();
   // New module -> old one: the extension's own and the submodules it made.
   [[nodiscard]] std::map<PyObject*, PyObject*> kept_modules(const Item& item) const;
@@ -134,9 +144,6 @@ class ReloadTransaction final {
   std::vector<std::pair<Ref, Ref>> saved_modules_;       // sys.modules entries (name, module)
   std::vector<std::string> prefixes_;
   std::vector<SharedNamespace> shared_;
-  std::map<PyObject*, Ref>
-      successors_;               // object of the old generation -> its namesake in the new one
-  std::vector<Ref> old_values_;  // keeps the keys of successors_ alive
   std::unique_ptr<ExceptionClasses> exceptions_;
   SubclassLists subclasses_;
   SavedError cause_;
@@ -144,6 +151,7 @@ class ReloadTransaction final {
   InstancePolicy policy_;
   std::unique_ptr<ClassTakeover> classes_;  // outlives patch_, which asks it
   std::unique_ptr<Patch> patch_;
+  std::unique_ptr<PythonBatch> python_;
   bool loaded_ = false;
   bool done_ = false;
 };

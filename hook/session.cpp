@@ -44,6 +44,7 @@ Session::Session(SessionOptions options)
       fs_(&posix_file_system()),
       private_libraries_(*fs_, &is_library_name_taken),
       libraries_{&private_libraries_, {}, {}},
+      sources_(*fs_),
       budgets_(*fs_) {}
 
 Session::~Session() {
@@ -53,7 +54,6 @@ Session::~Session() {
 void Session::close() {
   if (closed_) return;
   closed_ = true;
-  pending_.clear();
   const GilRelease released;
   registries_.reset();  // waits for the bridge's compiler to be gone
 }
@@ -118,12 +118,13 @@ Result<std::unique_ptr<Session>> Session::create(SessionOptions options) {
     return description;
   };
   session->projects_ = std::make_unique<ProjectRegistry>(std::move(context), set.projects);
+  if (set.enable_reloading) session->sources_.remember_loaded();
   return session;
 }
 
-void Session::set_loader_types(Ref extension_loader, Ref package_loader) {
+void Session::set_loader_types(Ref extension_loader, Ref reloaded_loader) {
   extension_loader_ = std::move(extension_loader);
-  package_loader_ = std::move(package_loader);
+  reloaded_loader_ = std::move(reloaded_loader);
 }
 
 void Session::log(int level, const std::string& line) {
@@ -258,14 +259,49 @@ Project* Session::project_of(const std::string& module) {
 
 // ---- the finder ----
 
-Result<Ref> Session::find_spec(const std::string& name, PyObject* path, PyObject* target) {
+Result<Ref> Session::find_spec(PyObject* finder, const std::string& name, PyObject* path,
+                               PyObject* target) {
   if (inside_depth > 0 || closed_ || !options_.enable_project_importer) return Ref();
   if (is_excluded(name) || is_excluded(top_level_of(name))) return Ref();
-  Project* project = project_of(name);
-  if (project == nullptr) return Ref();
-  const bool is_reload = target != nullptr && target != Py_None;
-  if (is_reload && options_.enable_reloading) return find_for_reload(*project, name, target);
-  return find_new(*project, name, path);
+  if (Project* project = project_of(name)) {
+    const bool is_reload = target != nullptr && target != Py_None;
+    auto spec = is_reload && options_.enable_reloading ? find_for_reload(*project, name, target)
+                                                       : find_new(*project, name, path);
+    if (!spec || *spec) return spec;
+  }
+  if (!options_.enable_reloading) return Ref();
+  return find_elsewhere(finder, name, path, target);
+}
+
+// What the finders behind ours find, so that the source of a Python module can be kept as it is
+// executed: the next reload compares with it.
+Result<Ref> Session::find_elsewhere(PyObject* finder, const std::string& name, PyObject* path,
+                                    PyObject* target) {
+  const Ref finders = Ref::borrow(PySys_GetObject("meta_path"));
+  if (!finders || !PyList_Check(finders.get())) return Ref();
+  const Ref full_name = from_string(name);
+  bool is_behind = false;
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(finders.get()); ++i) {
+    const Ref other = Ref::borrow(PyList_GET_ITEM(finders.get(), i));
+    if (other.get() == finder) {
+      is_behind = true;
+      continue;
+    }
+    if (!is_behind) continue;
+    const Ref find = optional_attribute(other.get(), "find_spec");
+    if (!find) continue;
+    Ref spec = Ref::steal(PyObject_CallFunctionObjArgs(find.get(), full_name.get(), path,
+                                                       target, nullptr));
+    if (!spec) {
+      cause_ = SavedError::take();
+      return Error{ErrorCode::failed_load, name + " cannot be found: " + cause_.text()};
+    }
+    if (spec.get() == Py_None) continue;
+    const std::string origin = string_attribute(spec.get(), "origin");
+    if (sources_.is_own(origin)) sources_.remember(name, origin);
+    return spec;
+  }
+  return Ref();
 }
 
 bool Session::makes(Project& project, const std::string& module) {
@@ -289,19 +325,12 @@ bool Session::is_python_module(const std::string& name, PyObject* path) {
     for (const char* ending : {".py", "/__init__.py"}) {
       const Path file = folder.native() + ending;
       if (!fs_->lookup(file.c_str(), stat) || !stat.is_regular()) continue;
-      remember_python_source(name, file);
+      sources_.remember(name, file);
       return true;
     }
     // A folder alone says nothing: many packages keep the stubs of pkg._core in pkg/_core/.
   }
   return false;
-}
-
-void Session::remember_python_source(const std::string& name, const Path& file) {
-  Input source;
-  source.name = file.native();
-  measure_input(*fs_, source);
-  python_sources_[name] = std::move(source);
 }
 
 Ref Session::package_spec(const std::string& name, const Path& folder, PyObject* loader_type) {
@@ -320,7 +349,7 @@ Ref Session::package_spec(const std::string& name, const Path& folder, PyObject*
     PyList_Append(locations.get(), text.get());
     return spec;
   }
-  remember_python_source(name, init);
+  if (loader_type != reloaded_loader_.get()) sources_.remember(name, init);
   return make_file_spec(name, init, loader_type);
 }
 
@@ -385,7 +414,9 @@ Result<Ref> Session::find_new(Project& project, const std::string& name, PyObjec
       if (!plan.modules.empty()) {
         auto transaction = start(plan);
         if (!transaction) return note_failure(plan, std::move(transaction).error());
-        finish(**transaction, plan, summary);
+        if (Status status = finish(**transaction, plan, summary); !status) {
+          return note_failure(plan, std::move(status).error());
+        }
       }
     }
     return extension_spec(project, module);
@@ -395,7 +426,7 @@ Result<Ref> Session::find_new(Project& project, const std::string& name, PyObjec
     const Ref external = Ref::steal(PyImport_ImportModule("_frozen_importlib_external"));
     const Ref source_loader =
         Ref::steal(PyObject_GetAttrString(external.get(), "SourceFileLoader"));
-    remember_python_source(name, file->second);
+    sources_.remember(name, file->second);
     Ref spec = make_file_spec(name, file->second, source_loader.get());
     PyErr_Clear();
     return spec;

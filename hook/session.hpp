@@ -11,6 +11,7 @@
 #include "hook/generation_budget.hpp"
 #include "hook/generation_loader.hpp"
 #include "hook/project_registry.hpp"
+#include "hook/python_sources.hpp"
 #include "hook/reload_transaction.hpp"
 #include "hook/stale_registry.hpp"
 
@@ -46,6 +47,7 @@ struct ReloadSummary {
   std::vector<std::string> unchanged;
   std::vector<std::pair<std::string, std::string>> stale;  // module, why
   std::vector<LeftBehind> left;
+  std::map<std::string, std::size_t> patched;  // kind -> objects
   std::size_t built = 0, reused = 0;
   double decide = 0, build = 0, load = 0, total = 0;  // seconds
 };
@@ -74,14 +76,15 @@ class Session final {
 
   // importlib.abc.MetaPathFinder.find_spec. A null Ref is None; `target` is the module that
   // importlib.reload() is about to execute again.
-  Result<Ref> find_spec(const std::string& name, PyObject* path, PyObject* target);
+  // `finder` is the entry of sys.meta_path that asks.
+  Result<Ref> find_spec(PyObject* finder, const std::string& name, PyObject* path,
+                        PyObject* target);
   void invalidate_caches();
 
   // Loader callbacks, see extension_loader.hpp.
   // A null Ref: what the module's own initialisation raised is the current exception.
   Result<Ref> create_module(PyObject* spec);
   bool exec_module(PyObject* module);
-  bool exec_reloaded_package(PyObject* loader, PyObject* module);
 
   Result<ReloadSummary> reload(const std::vector<std::string>& names, Retry retry);
   std::vector<std::string> modified(const std::string& path);
@@ -113,7 +116,12 @@ class Session final {
     return action();
   }
 
-  void set_loader_types(Ref extension_loader, Ref package_loader);
+  // The second one's exec_module does nothing: importlib.reload() finds the work done.
+  void set_loader_types(Ref extension_loader, Ref reloaded_loader);
+  // How a summary is told to Python code (a dict), for those that take part in a reload.
+  void set_describe(std::function<Ref(const ReloadSummary&)> describe) {
+    describe_ = std::move(describe);
+  }
   void set_progress(Ref callback) { options_.on_progress = std::move(callback); }
   [[nodiscard]] SavedError take_cause() { return std::move(cause_); }
   void close();
@@ -140,12 +148,11 @@ class Session final {
     std::unique_lock<std::mutex> lock_;
   };
   [[nodiscard]] bool is_reloading_here() const;
-  void abandon_pending();
   struct Plan {
     std::vector<Reloadable> modules;
     std::vector<std::string> reasons;
-    std::vector<std::string> python;  // Python modules whose source changed
-    std::vector<std::string> around;  // all loaded Python modules of the projects concerned
+    std::vector<PythonReload> python;  // Python modules whose source changed
+    [[nodiscard]] bool empty() const { return modules.empty() && python.empty(); }
   };
   using Wanted =
       std::vector<std::string>;  // module names; each stands for itself and all below it
@@ -164,7 +171,8 @@ class Session final {
   // Whether the project's last good build made an extension of that name.
   [[nodiscard]] static bool makes(Project& project, const std::string& module);
   [[nodiscard]] bool is_python_module(const std::string& name, PyObject* path);
-  void remember_python_source(const std::string& name, const Path& file);
+  [[nodiscard]] Result<Ref> find_elsewhere(PyObject* finder, const std::string& name,
+                                           PyObject* path, PyObject* target);
   [[nodiscard]] LoadedExtension* loaded_extension(Project& project, const BuiltModule& module);
   Result<Wanted> resolve(const std::vector<std::string>& names,
                          std::vector<Project*>& projects);
@@ -176,11 +184,16 @@ class Session final {
                      const std::string& why, Plan& plan);
   void plan_dependants(Project& project, ExtensionNeeds& needs, Unchanged& same, Plan& plan);
   static void order_extensions(ExtensionNeeds& needs, Plan& plan);
-  void plan_python(const ProjectState& products, const Wanted& wanted, Plan& plan);
-  [[nodiscard]] bool python_source_changed(const std::string& name);
+  void plan_python(const Wanted& wanted, Retry retry, Plan& plan, ReloadSummary& summary);
+  void add_python(const std::string& name, bool whole, Plan& plan);
+  [[nodiscard]] bool is_python(const std::string& name) const;
+  Status tell_before(const Plan& plan);
+  Status tell_after(const Plan& plan, const ReloadSummary& summary);
   [[nodiscard]] ClassLayouts layouts_of(const Digest& digest, const std::string& build) const;
   Result<std::shared_ptr<ReloadTransaction>> start(Plan& plan);
-  void finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary& summary);
+  Status finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary& summary);
+  static void summarize(const ReloadTransaction& transaction, const Plan& plan,
+                        ReloadSummary& summary);
   void mark_stale(Project& project, const Error& error);
   void remind(ReloadSummary* summary);
   Result<std::shared_ptr<ShadowFolder>> shadows();
@@ -206,18 +219,10 @@ class Session final {
   ProcessLibraries libraries_;
   std::map<std::string, std::vector<LibraryInstance>> first_libraries_;  // of modules in import
   int shadows_pid_ = 0;
-  Ref extension_loader_, package_loader_;
+  Ref extension_loader_, reloaded_loader_;
   std::map<std::string, LoadedExtension> extensions_;
-  std::map<std::string, Input> python_sources_;  // module -> its file as executed
-  struct Pending {
-    // Nobody else reloads in between; goes last, after the transaction has been rolled back.
-    std::unique_ptr<Turn> turn;
-    std::shared_ptr<ReloadTransaction> transaction;
-    Plan plan;
-    ReloadSummary summary;
-  };
-  std::map<std::string, Pending>
-      pending_;  // importlib.reload(package): between find_spec and exec_module
+  PythonSources sources_;
+  std::function<Ref(const ReloadSummary&)> describe_;
   std::vector<ReportedFailure> reload_failures_;
   GenerationBudgets budgets_;
   std::set<std::string> budgets_warned_of_;

@@ -1,5 +1,4 @@
-// What a reload takes along: changed extensions, those that rely on them, changed Python
-// modules.
+// What a reload takes along: changed extensions, and those that rely on them.
 #include <algorithm>
 
 #include "hook/extension_needs.hpp"
@@ -34,16 +33,6 @@ LoadedExtension* Session::loaded_extension(Project& project, const BuiltModule& 
     if (auto code = loadable_digest(*bytes)) extension.current.code = *code;
   }
   return &(extensions_[built.module] = std::move(extension));
-}
-
-bool Session::python_source_changed(const std::string& name) {
-  const auto known = python_sources_.find(name);
-  if (known == python_sources_.end()) return false;
-  std::vector<Input> now = {known->second};
-  const InputScan scan = scan_inputs(*fs_, now, {});
-  if (scan.changes.empty() && scan.touched) known->second = now.front();
-  // A file that is gone changes nothing: the old code keeps running.
-  return !scan.changes.empty() && now.front().digest != Digest{};
 }
 
 // Whether a module is one of those asked for, or below one; nothing asked for means all.
@@ -102,7 +91,6 @@ void Session::plan(Project& project, const Wanted& wanted, const std::string& re
     summary.unchanged.push_back(built->module);
     forget_failure_of(built->module);
   }
-  plan_python(*products, wanted, plan);
 }
 
 // What imports a reloaded extension by name keeps its classes (Cython's cimport does), and what
@@ -148,36 +136,6 @@ void Session::order_extensions(ExtensionNeeds& needs, Plan& plan) {
       j = i;  // look again for the one now at i
     }
   }
-}
-
-// The loaded Python modules of the project's packages, and those whose source changed.
-void Session::plan_python(const ProjectState& products, const Wanted& wanted, Plan& plan) {
-  std::set<std::string> top_levels;
-  for (const auto& [package, folder] : products.packages) top_levels.insert(package);
-  const Ref names = Ref::steal(PyDict_Keys(PyImport_GetModuleDict()));
-  for (Py_ssize_t i = 0; names && i < PyList_GET_SIZE(names.get()); ++i) {
-    const std::string name = to_string(PyList_GET_ITEM(names.get(), i));
-    if (!top_levels.contains(name.substr(0, name.find('.'))) || extensions_.contains(name)) {
-      continue;
-    }
-    plan.around.push_back(name);
-    if (!python_sources_.contains(name)) {
-      const Ref module = loaded_module(name);
-      const std::string file = string_attribute(module.get(), "__file__");
-      if (file.ends_with(".py")) remember_python_source(name, file);
-    }
-    if (is_wanted(name, wanted) && !is_excluded(name) && python_source_changed(name)) {
-      plan.python.push_back(name);
-    }
-  }
-  // Submodules before the packages that import from them.
-  std::sort(plan.python.begin(), plan.python.end(),
-            [](const std::string& a, const std::string& b) {
-              const auto depth = [](const std::string& name) {
-                return std::count(name.begin(), name.end(), '.');
-              };
-              return depth(a) != depth(b) ? depth(a) > depth(b) : a < b;
-            });
 }
 
 }  // namespace rehook

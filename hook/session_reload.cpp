@@ -46,11 +46,6 @@ Session::Turn::~Turn() {
   session_->reloading_thread_ = 0;
 }
 
-// importlib.reload() asked for a spec in this thread and then did not execute it: undone now.
-void Session::abandon_pending() {
-  if (is_reloading_here()) pending_.clear();
-}
-
 bool Session::is_reloading_here() const {
   return reloading_thread_.load() == PyThread_get_thread_ident();
 }
@@ -78,12 +73,15 @@ Result<std::shared_ptr<ReloadTransaction>> Session::start(Plan& plan) {
     cause_ = SavedError::take();
     return true;
   };
+  std::vector<std::string> names;
+  for (const Reloadable& module : plan.modules) names.push_back(module.extension->name);
   const auto run = [&]() -> Status {
     REHOOK_TRY(transaction->stage(plan.modules, cancel));
+    REHOOK_TRY(transaction->prepare(std::make_unique<PythonBatch>(plan.python, names, sources_)));
+    REHOOK_TRY(tell_before(plan));
     REHOOK_TRY(transaction->load());
-    REHOOK_TRY(transaction->patch());
-    REHOOK_TRY(transaction->swap());
-    return transaction->follow(plan.around, plan.python);
+    REHOOK_TRY(transaction->run());
+    return transaction->take_over();
   };
   if (Status status = run(); !status) {
     if (SavedError cause = transaction->take_cause()) cause_ = std::move(cause);
@@ -92,25 +90,48 @@ Result<std::shared_ptr<ReloadTransaction>> Session::start(Plan& plan) {
   return transaction;
 }
 
-void Session::finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary& summary) {
+Status Session::finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary& summary) {
   transaction.migrate();
-  transaction.commit();
   for (const auto& left : transaction.left_behind()) summary.left.push_back(left);
+  summary.patched = transaction.patched();
+  summarize(transaction, plan, summary);
+  REHOOK_TRY(tell_after(plan, summary));
+  transaction.commit();
   commit_libraries(transaction.take_libraries());
   for (std::size_t i = 0; i < plan.modules.size(); ++i) {
     LoadedExtension& extension = *plan.modules[i].extension;
     extension.current.loaded_at = utc_now();
     forget_failure_of(extension.name);
-    summary.modules.push_back({extension.name, "extension", plan.reasons[i],
-                               extension.retired.back().number, extension.current.number, 0});
     ++counters_.reloaded;
     log(k_info, "reload module=" + extension.name + " reason=\"" + plan.reasons[i] +
                     "\" generation=" + std::to_string(extension.current.number));
   }
-  for (const std::string& name : plan.python) {
-    summary.modules.push_back({name, "python", "its source changed", 0, 0, 0});
-    const auto known = python_sources_.find(name);
-    if (known != python_sources_.end()) remember_python_source(name, Path(known->second.name));
+  for (PythonReload& one : plan.python) {
+    forget_failure_of(one.name);
+    sources_.adopt(one.name, std::move(one.saved.text), one.saved.file);
+    log(k_info, "reload module=" + one.name + " reason=\"its source changed\"");
+  }
+  return ok_status();
+}
+
+// What the report says of the modules.
+void Session::summarize(const ReloadTransaction& transaction, const Plan& plan,
+                        ReloadSummary& summary) {
+  for (std::size_t i = 0; i < plan.modules.size(); ++i) {
+    const LoadedExtension& extension = *plan.modules[i].extension;
+    summary.modules.push_back({extension.name, "extension", plan.reasons[i],
+                               extension.current.number, plan.modules[i].next_number, 0});
+  }
+  for (const PythonReload& one : plan.python) {
+    summary.modules.push_back({one.name, "python", "its source changed", 0, 0, 0});
+  }
+  for (const auto& [name, statements] : transaction.statements()) {
+    const bool is_known =
+        std::any_of(summary.modules.begin(), summary.modules.end(),
+                    [&](const ReloadedModule& module) { return module.name == name; });
+    if (!is_known) {
+      summary.modules.push_back({name, "python", "it reads what changed", 0, 0, 0});
+    }
   }
 }
 
@@ -128,6 +149,11 @@ Error Session::note_failure(const Plan& plan, Error error) {
     failure.modules.push_back(module.extension->name);
     failure.project = module.extension->project;
     stale_.mark(module.extension->name, first_line(error.message));
+  }
+  for (const PythonReload& one : plan.python) {
+    failure.modules.push_back(one.name);
+    stale_.mark(one.name, first_line(error.message));
+    if (error.code != ErrorCode::canceled) sources_.note_failure(one.name, one.saved.file.digest);
   }
   if (error.code != ErrorCode::canceled) {
     std::erase_if(reload_failures_, [&](const ReportedFailure& known) {
@@ -175,8 +201,13 @@ Result<Session::Wanted> Session::resolve(const std::vector<std::string>& names,
     projects = projects_->all();
     return wanted;
   }
+  // A save that adds or removes modules names them, too; they have nothing to reload.
+  const bool is_any_loaded = std::any_of(names.begin(), names.end(), [&](const auto& name) {
+    return loaded_module(name) || extensions_.contains(name);
+  });
   for (const std::string& name : names) {
     if (!loaded_module(name) && !extensions_.contains(name)) {
+      if (is_any_loaded) continue;
       return Error{ErrorCode::invalid, name + " is not imported, so there is nothing to reload",
                    "import it first, or check the spelling"};
     }
@@ -186,9 +217,14 @@ Result<Session::Wanted> Session::resolve(const std::vector<std::string>& names,
                    "take it out of exclude, or reload another module"};
     }
     Project* project = project_of(name);
+    if (project == nullptr && is_python(name)) {
+      wanted.push_back(name);
+      continue;
+    }
     if (project == nullptr) {
       return Error{ErrorCode::invalid,
-                   name + " does not belong to a CMake project that rehook knows",
+                   name + " is no Python module with a source file, and does not belong to a "
+                          "CMake project that rehook knows",
                    "name the project's folder: rehook.install(projects=[\"path/to/project\"])"};
     }
     if (std::find(projects.begin(), projects.end(), project) == projects.end()) {
@@ -231,12 +267,12 @@ Result<ReloadSummary> Session::update_and_plan(const std::vector<Project*>& proj
   for (std::size_t i = 0; i < current.size(); ++i) {
     this->plan(*current[i], wanted, reasons[i], plan, summary);
   }
+  plan_python(wanted, retry, plan, summary);
   return summary;
 }
 
 Result<ReloadSummary> Session::reload(const std::vector<std::string>& names, Retry retry) {
   const auto start_time = Clock::now();
-  abandon_pending();
   if (is_reloading_here()) {
     return Error{ErrorCode::invalid, "a reload is running in this thread already",
                  "call reload() after it has ended"};
@@ -249,11 +285,15 @@ Result<ReloadSummary> Session::reload(const std::vector<std::string>& names, Ret
   Plan plan;
   REHOOK_ASSIGN_OR_RETURN(ReloadSummary summary,
                           update_and_plan(projects, wanted, retry, plan));
-  if (!plan.modules.empty() || !plan.python.empty()) {
+  if (!plan.empty()) {
     const auto load_start = Clock::now();
     auto transaction = start(plan);
     if (!transaction) return note_failure(plan, std::move(transaction).error());
-    finish(**transaction, plan, summary);
+    summary.load = seconds_since(load_start);
+    if (Status status = finish(**transaction, plan, summary); !status) {
+      transaction->reset();  // the old world is back
+      return note_failure(plan, std::move(status).error());
+    }
     summary.load = seconds_since(load_start);
   }
   remind(&summary);
@@ -262,42 +302,33 @@ Result<ReloadSummary> Session::reload(const std::vector<std::string>& names, Ret
   return summary;
 }
 
-// importlib.reload(module): the compiled modules change here, before the import system touches
-// anything; a package's own body is then executed by the import system, and only after that the
-// transaction is committed.
+// importlib.reload(module): everything is reloaded here, before the import system touches
+// anything; a package's own body runs as a whole. The import system then finds nothing to do.
 Result<Ref> Session::find_for_reload(Project& project, const std::string& name,
                                      PyObject* target) {
-  abandon_pending();
   if (is_reloading_here()) return Ref();
   const ImportLockRelease others_may_import;
-  auto turn = std::make_unique<Turn>(*this);
+  const Turn turn(*this);
   Plan plan;
-  const auto before = project.update->products();
-  const bool is_extension =
-      extensions_.contains(name) ||
-      (before &&
-       std::any_of(before->modules.begin(), before->modules.end(),
-                   [&](const BuiltModule& module) { return module.module == name; })) ||
-      string_attribute(target, "__file__").ends_with(".so");
+  const bool is_extension = extensions_.contains(name) || makes(project, name) ||
+                            string_attribute(target, "__file__").ends_with(".so");
   const Ref path = optional_attribute(target, "__path__");
   if (!is_extension && !path) {
     return Ref();  // a plain Python module: the import system's own business
   }
-
   REHOOK_ASSIGN_OR_RETURN(ReloadSummary summary,
                           update_and_plan({&project}, {name}, Retry::when_changed, plan));
-  // importlib executes this one itself, in any case.
-  if (std::erase(plan.python, name) > 0 &&
-      !call("rehook._importers", "forget_bytecode", {target})) {
-    PyErr_Clear();
-  }
+  const bool has_body = !is_extension && is_python(name);
+  if (has_body) add_python(name, true, plan);
   auto transaction = start(plan);
   if (!transaction) return note_failure(plan, std::move(transaction).error());
-  for (const Reloadable& module : plan.modules) stale_.clear(module.extension->name);
+  if (Status status = finish(**transaction, plan, summary); !status) {
+    transaction->reset();
+    return note_failure(plan, std::move(status).error());
+  }
   remind(nullptr);
   const auto products = project.update->products();
   if (is_extension) {
-    finish(**transaction, plan, summary);
     for (const BuiltModule& module :
          products ? products->modules : std::vector<BuiltModule>()) {
       if (module.module == name) return extension_spec(project, module);
@@ -305,52 +336,14 @@ Result<Ref> Session::find_for_reload(Project& project, const std::string& name,
     return Error{ErrorCode::not_found, name + " is no longer built by " + project.root.string(),
                  "the module keeps running as it is; restart the interpreter to be rid of it"};
   }
-  const Path folder = projects_->package_folder(project, name);
+  Path package = projects_->package_folder(project, name);
   const Ref file = optional_attribute(target, "__file__");
-  Path package = folder;
   if (package.empty() && file && file.get() != Py_None) {
     package = Path(to_string(file.get())).parent_path();
   }
-  (*transaction)->journal(target);
-  Ref spec = package.empty() ? Ref() : package_spec(name, package, package_loader_.get());
+  Ref spec = package.empty() ? Ref() : package_spec(name, package, reloaded_loader_.get());
   PyErr_Clear();
-  if (!spec || optional_attribute(spec.get(), "loader").get() == Py_None) {
-    finish(**transaction, plan, summary);
-    return spec;
-  }
-  pending_[name] = {std::move(turn), std::move(*transaction), std::move(plan),
-                    std::move(summary)};
   return spec;
-}
-
-bool Session::exec_reloaded_package(PyObject* loader, PyObject* module) {
-  const std::string name = string_attribute(module, "__name__");
-  std::optional<Pending> pending;
-  if (const auto waiting = pending_.find(name);
-      is_reloading_here() && waiting != pending_.end()) {
-    pending = std::move(waiting->second);
-    pending_.erase(waiting);
-  }
-  const Ref external = Ref::steal(PyImport_ImportModule("_frozen_importlib_external"));
-  const Ref type = Ref::steal(PyObject_GetAttrString(external.get(), "SourceFileLoader"));
-  const Ref done =
-      Ref::steal(PyObject_CallMethod(type.get(), "exec_module", "OO", loader, module));
-  if (!pending) return static_cast<bool>(done);
-  if (!done) {
-    SavedError cause = SavedError::take();
-    // Rolls back: the old world, this package's namespace included.
-    pending->transaction.reset();
-    if (!pending->plan.modules.empty()) {
-      std::ignore = note_failure(
-          pending->plan,
-          {ErrorCode::failed_load, "executing " + name + " again failed: " + cause.text(),
-           "the previous build keeps running, unchanged; fix the package and reload again"});
-    }
-    std::move(cause).restore();
-    return false;
-  }
-  finish(*pending->transaction, pending->plan, pending->summary);
-  return true;
 }
 
 std::vector<std::string> Session::modified(const std::string& path) {
@@ -370,8 +363,12 @@ std::vector<std::string> Session::modified(const std::string& path) {
     Plan plan;
     ReloadSummary unused;
     this->plan(*project, {}, "", plan, unused);
-    names.insert(names.end(), plan.python.begin(), plan.python.end());
     for (const Reloadable& module : plan.modules) names.push_back(module.extension->name);
+  }
+  for (const std::string& name : sources_.names()) {
+    const std::string& file = sources_.find(name)->file.name;
+    const bool is_asked = path.empty() || file == path || file.starts_with(path + "/");
+    if (is_asked && loaded_module(name) && sources_.is_changed(name)) names.push_back(name);
   }
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());

@@ -53,6 +53,14 @@ bool type_name_is(const PyObject* object, std::string_view wanted) {
                             name[name.size() - wanted.size() - 1] == '.');
 }
 
+// Attributes that somebody gave a function stay, unless the new one has its own of that name.
+Ref merged_attributes(PyObject* old, PyObject* fresh) {
+  if (old == nullptr || fresh == nullptr) return Ref::borrow(fresh != nullptr ? fresh : old);
+  Ref merged = Ref::steal(PyDict_Copy(old));
+  if (!merged || PyDict_Update(merged.get(), fresh) < 0) PyErr_Clear();
+  return merged;
+}
+
 template <typename T>
 void** word(T* pointer) {
   return reinterpret_cast<void**>(pointer);
@@ -237,8 +245,9 @@ void Callables::python_function(PyObject* before, PyObject* after) {
   };
   journal_->on_undo([tell, owner = Ref::borrow(before)] { tell(owner.get()); });
 #endif
+  // A call in flight has references of its own to all but the globals and builtins.
   const auto take = [&](PyObject** slot, PyObject* value) {
-    journal_->refer(before, slot, successor(value));
+    journal_->exchange(before, slot, successor(value));
   };
   take(&old->func_closure, fresh->func_closure);
   take(&old->func_code, fresh->func_code);
@@ -248,10 +257,10 @@ void Callables::python_function(PyObject* before, PyObject* after) {
   take(&old->func_qualname, fresh->func_qualname);
   take(&old->func_doc, fresh->func_doc);
   take(&old->func_annotations, fresh->func_annotations);
-  take(&old->func_dict, fresh->func_dict);
+  take(&old->func_dict, merged_attributes(old->func_dict, fresh->func_dict).get());
   take(&old->func_module, fresh->func_module);
-  take(&old->func_globals, fresh->func_globals);
-  take(&old->func_builtins, fresh->func_builtins);
+  journal_->refer(before, &old->func_globals, successor(fresh->func_globals));
+  journal_->refer(before, &old->func_builtins, successor(fresh->func_builtins));
   journal_->write(before, word(&old->vectorcall), reinterpret_cast<void*>(fresh->vectorcall));
   old->func_version = 0;
 #if PY_VERSION_HEX >= 0x030C0000

@@ -60,17 +60,40 @@ void name_kept_members(PyTypeObject* after, const ObjectMap& successors) {
   }
 }
 
+// Its value is an attribute; an IntEnum's is the object itself.
+bool is_plain_member(PyObject* member) {
+  return Py_TYPE(member)->tp_itemsize == 0 && PyUnicode_Check(member) == 0 &&
+         PyFloat_Check(member) == 0 && PyTuple_Check(member) == 0 && PyBytes_Check(member) == 0 &&
+         PyLong_Check(member) == 0 &&
+         PyType_HasFeature(Py_TYPE(member), Py_TPFLAGS_MANAGED_DICT);
+}
+
+void take_content_of(PyObject* old, PyObject* fresh, Journal& journal) {
+  const Ref mine = Ref::steal(PyObject_GenericGetDict(old, nullptr));
+  const Ref its = Ref::steal(PyObject_GenericGetDict(fresh, nullptr));
+  PyErr_Clear();
+  if (!mine || !its || !PyDict_Check(mine.get()) || !PyDict_Check(its.get())) return;
+  PyObject *key = nullptr, *value = nullptr;
+  Py_ssize_t at = 0;
+  while (PyDict_Next(its.get(), &at, &key, &value) != 0) {
+    if (to_string(key) == "__objclass__") continue;
+    std::ignore = journal.set_item(mine.get(), key, value);
+  }
+}
+
 }  // namespace
 
-EnumMembers pair_members(PyTypeObject* before, PyTypeObject* after) {
+EnumMembers pair_members(PyTypeObject* before, PyTypeObject* after, bool is_python) {
   EnumMembers members;
+  members.take_content = is_python;
   const Ref old = members_of(before), fresh = members_of(after);
   if (!old || !fresh) return members;
   PyObject *key = nullptr, *value = nullptr;
   Py_ssize_t at = 0;
   while (PyDict_Next(fresh.get(), &at, &key, &value) != 0) {
     const Ref was = Ref::borrow(PyDict_GetItemWithError(old.get(), key));
-    if (was && same_value(was.get(), value)) {
+    if (was && (same_value(was.get(), value) ||
+                (is_python && is_plain_member(was.get()) && is_plain_member(value)))) {
       members.kept.emplace_back(was, Ref::borrow(value));
       continue;
     }
@@ -84,7 +107,12 @@ EnumMembers pair_members(PyTypeObject* before, PyTypeObject* after) {
 void adopt_members(const EnumMembers& members, PyTypeObject* before, PyTypeObject* after,
                    Journal& journal, ObjectMap& successors) {
   const Ref owner_name = from_string("__objclass__");
-  for (const auto& [old, fresh] : members.kept) successors.add(fresh.get(), old.get());
+  for (const auto& [old, fresh] : members.kept) {
+    successors.add(fresh.get(), old.get());
+    if (members.take_content && is_plain_member(old.get())) {
+      take_content_of(old.get(), fresh.get(), journal);
+    }
+  }
   for (const Ref& member : members.added) {
     if (Py_TYPE(member.get()) != after) continue;
     journal.become(member.get(), before);

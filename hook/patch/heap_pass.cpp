@@ -47,6 +47,13 @@ std::string kind_of(PyObject* referrer) {
                                  : std::string(Py_TYPE(referrer)->tp_name) + " objects";
 }
 
+bool list_contains(PyObject* list, const PyObject* item) {
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); ++i) {
+    if (PyList_GET_ITEM(list, i) == item) return true;
+  }
+  return false;
+}
+
 PyTypeObject* deque_type() {
   static PyObject* const type = [] {
     const Ref module = Ref::steal(PyImport_ImportModule("collections"));
@@ -199,6 +206,11 @@ void HeapPass::list(PyObject* referrer) {
     PyObject* const item = PyList_GET_ITEM(referrer, i);
     PyObject* const to = item != nullptr ? targets_->references.find(item) : nullptr;
     if (to == nullptr || to == item) continue;
+    if (targets_->shells.contains(item) && list_contains(referrer, to)) {
+      journal_->remove_list_item(referrer, i);
+      --i;
+      continue;
+    }
     journal_->set_list_item(referrer, i, to);
     ++report_.replaced["list"];
   }

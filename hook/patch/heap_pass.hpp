@@ -16,6 +16,9 @@ struct HeapTargets {
   ObjectMap references{64};  // fresh -> old, old -> fresh, and x -> x for "x has another hash"
   std::unordered_set<PyObject*> rehash;   // the x of x -> x
   std::unordered_set<PyObject*> adopted;  // new classes whose instances become the old class's
+  // Fresh functions and classes that statements of Python modules made in the place of old ones.
+  // A list that has the old one already got them from a registration that ran again.
+  std::unordered_set<PyObject*> shells;
   std::unordered_set<PyObject*> retired;  // old classes that keep their instances
   // A method's old definition -> a builtin of the new one, see Callables::definitions().
   std::map<PyMethodDef*, PyObject*> definitions;
@@ -39,8 +42,8 @@ struct HeapPassReport {
 // be off. Everything is in the journal; after an undo, rehash() puts the tables right.
 class HeapPass final {
  public:
-  HeapPass(Journal& journal, const HeapTargets& targets)
-      : journal_(&journal), targets_(&targets) {}
+  HeapPass(Journal& journal, HeapTargets targets)
+      : journal_(&journal), own_targets_(std::move(targets)), targets_(&own_targets_) {}
 
   // No Python code runs.
   void replace();
@@ -68,6 +71,7 @@ class HeapPass final {
   [[nodiscard]] bool is_left_alone(PyObject* referrer, PyObject* target) const;
 
   Journal* journal_;
+  HeapTargets own_targets_;
   const HeapTargets* targets_;
   HeapPassReport report_;
   std::vector<Ref> hits_, bound_, instances_;

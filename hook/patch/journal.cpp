@@ -1,5 +1,6 @@
 #include "hook/patch/journal.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <tuple>
 
@@ -79,6 +80,13 @@ void Journal::refer(PyObject* owner, PyObject** slot, PyObject* value) {
   forget_caches(owner);
 }
 
+void Journal::exchange(PyObject* owner, PyObject** slot, PyObject* value) {
+  if (*slot == value) return;
+  push(Kind::exchanged, owner, reinterpret_cast<void**>(slot), *slot);
+  *slot = Py_XNewRef(value);
+  forget_caches(owner);
+}
+
 void Journal::become(PyObject* object, PyTypeObject* type) {
   if (Py_TYPE(object) == type) return;
   bring_out_attributes(object);
@@ -144,6 +152,20 @@ void Journal::set_list_item(PyObject* list, Py_ssize_t index, PyObject* value) {
   });
 }
 
+void Journal::remove_list_item(PyObject* list, Py_ssize_t index) {
+  const Ref owner = Ref::borrow(list);
+  const Ref item = Ref::borrow(PyList_GET_ITEM(list, index));
+  keep(item.get());
+  if (PyList_SetSlice(list, index, index + 1, nullptr) < 0) {
+    PyErr_Clear();
+    return;
+  }
+  on_undo([owner, item, index] {
+    const Py_ssize_t at = std::min(index, PyList_GET_SIZE(owner.get()));
+    if (PyList_Insert(owner.get(), at, item.get()) < 0) PyErr_Clear();
+  });
+}
+
 void Journal::swap_bodies(PyObject* one, PyObject* other) {
   const Ref first = Ref::borrow(one), second = Ref::borrow(other);
   exchange_bodies(one, other);
@@ -166,6 +188,10 @@ void Journal::undo() {
       case Kind::type:
         garbage.push_back(reinterpret_cast<PyObject*>(Py_TYPE(entry->owner)));
         Py_SET_TYPE(entry->owner, static_cast<PyTypeObject*>(entry->before));
+        break;
+      case Kind::exchanged:
+        garbage.push_back(static_cast<PyObject*>(*entry->slot));
+        *entry->slot = entry->before;
         break;
       case Kind::reference:
         if (!may_be_in_use(entry->owner, static_cast<PyObject*>(*entry->slot))) {
@@ -191,7 +217,10 @@ void Journal::commit() {
   kept_.clear();
   std::vector<Entry> entries = std::move(entries_);
   entries_.clear();
-  for (const Entry& entry : entries) Py_XDECREF(entry.owner);
+  for (const Entry& entry : entries) {
+    Py_XDECREF(entry.owner);
+    if (entry.kind == Kind::exchanged) Py_XDECREF(static_cast<PyObject*>(entry.before));
+  }
 }
 
 }  // namespace rehook

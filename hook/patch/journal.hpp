@@ -23,6 +23,9 @@ class Journal final {
   void write(PyObject* owner, void** slot, void* value);
   // A slot inside `owner` that owns a reference.
   void refer(PyObject* owner, PyObject** slot, PyObject* value);
+  // The same for what no call in flight uses but through references of its own, such as the code
+  // of a Python function: commit() releases what was there.
+  void exchange(PyObject* owner, PyObject** slot, PyObject* value);
   // The class of an object.
   void become(PyObject* object, PyTypeObject* type);
   // type.__setattr__(type, name, value), or __delattr__ when `value` is null.
@@ -31,6 +34,7 @@ class Journal final {
   [[nodiscard]] bool set_item(PyObject* dict, PyObject* key, PyObject* value);
   // A list may be resized before the undo: the place is looked at again then.
   void set_list_item(PyObject* list, Py_ssize_t index, PyObject* value);
+  void remove_list_item(PyObject* list, Py_ssize_t index);
   // Everything between the header and the end of two objects of one fixed-size type.
   void swap_bodies(PyObject* one, PyObject* other);
   // Anything else; runs when its turn comes in the undo.
@@ -45,7 +49,7 @@ class Journal final {
   void commit();
 
  private:
-  enum class Kind { word, reference, type, action };
+  enum class Kind { word, reference, exchanged, type, action };
   struct Entry {
     Kind kind = Kind::word;
     PyObject* owner = nullptr;  // owned

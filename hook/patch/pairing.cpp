@@ -1,8 +1,10 @@
 #include "hook/patch/pairing.hpp"
 
 #include <algorithm>
+#include <string_view>
 
 #include "hook/patch/class_adoption.hpp"
+#include "hook/patch/python_classes.hpp"
 #include "hook/patch/static_classes.hpp"
 
 namespace rehook {
@@ -43,8 +45,12 @@ class Pairing {
 
   Pairs take() {
     for (const PatchModule& module : *modules_) {
+      if (module.python) continue;
       pair_content(PyModule_GetDict(module.before.get()), PyModule_GetDict(module.after.get()),
                    module.name);
+    }
+    for (const PatchModule& module : *modules_) {
+      if (module.python) pair_python_module(module);
     }
     drop_orphans();
     return std::move(pairs_);
@@ -139,6 +145,127 @@ class Pairing {
     }
   }
 
+  // ---- Python modules ----
+
+  // Names whose value the run of the module's statements changed; those that an object says it
+  // has come first, because an alias (`g = f`) may have got a function of its own.
+  void pair_python_module(const PatchModule& module) {
+    PyObject* const shadow = PyModule_GetDict(module.after.get());
+    std::vector<std::pair<Ref, Ref>> named, aliases;
+    std::vector<std::string> names, other_names;
+    PyObject *key = nullptr, *fresh = nullptr;
+    Py_ssize_t at = 0;
+    while (PyDict_Next(shadow, &at, &key, &fresh) != 0) {
+      PyObject* const old = PyDict_GetItemWithError(module.python->before.get(), key);
+      const std::string name = to_string(key);
+      if (old == nullptr || old == fresh || is_module_name(name)) continue;
+      const bool is_named = string_attribute(old, "__qualname__") == name;
+      (is_named ? named : aliases).emplace_back(Ref::borrow(old), Ref::borrow(fresh));
+      (is_named ? names : other_names).push_back(name);
+    }
+    PyErr_Clear();
+    named.insert(named.end(), aliases.begin(), aliases.end());
+    names.insert(names.end(), other_names.begin(), other_names.end());
+    for (std::size_t i = 0; i < named.size(); ++i) {
+      pair_python(named[i].first, named[i].second, module, names[i],
+                  module.python->definitions.contains(names[i]));
+    }
+  }
+
+  // A function or class, or what wraps one, that a statement of this module made.
+  [[nodiscard]] static bool is_made_here(PyObject* object, const std::string& module,
+                                         bool is_definition) {
+    const std::string origin = string_attribute(object, "__module__");
+    if (origin == module || is_partial(object)) return true;
+    if (!is_definition) return false;
+    // What a decorator of another module made; but not another module's own function that
+    // somebody put here.
+    const Ref home = loaded_module(origin);
+    const std::string name = string_attribute(object, "__qualname__");
+    return !home || optional_attribute(home.get(), name.c_str()).get() != object;
+  }
+
+  [[nodiscard]] static bool is_partial(PyObject* object) {
+    return std::string_view(Py_TYPE(object)->tp_name) == "functools.partial";
+  }
+
+  [[nodiscard]] static bool is_code_like(PyObject* object) {
+    return PyType_Check(object) != 0 || is_callable_kind(object) || is_partial(object) ||
+           std::string_view(Py_TYPE(object)->tp_name) == "functools._lru_cache_wrapper";
+  }
+
+  void pair_python(const Ref& old, const Ref& fresh, const PatchModule& module,
+                   const std::string& name, bool is_definition) {
+    if (old.get() == fresh.get() || !is_code_like(old.get()) || !is_code_like(fresh.get())) return;
+    if (!is_made_here(old.get(), module.name, is_definition) ||
+        !is_made_here(fresh.get(), module.name, is_definition)) {
+      return;
+    }
+    if (!seen_.insert(old.get()).second) return;
+    const std::string place = module.name + "." + name;
+    if (is_python_class(old.get()) && is_python_class(fresh.get())) {
+      pair_python_classes(old, fresh, module, name);
+    } else if (PyFunction_Check(old.get()) && PyFunction_Check(fresh.get())) {
+      if (string_attribute(old.get(), "__qualname__") !=
+              string_attribute(fresh.get(), "__qualname__") &&
+          !is_definition) {
+        return;
+      }
+      pair_closures(old.get(), fresh.get(), module, 0);
+      pairs_.callables.push_back({old, fresh, place});
+    } else if (PyType_Check(old.get()) == 0 && PyType_Check(fresh.get()) == 0 &&
+               callables_->can_patch(old.get(), fresh.get())) {
+      pairs_.callables.push_back({old, fresh, place});
+    } else {
+      pairs_.replaced.push_back({old, fresh, place});
+    }
+  }
+
+  // What a decorator wraps, which somebody may hold without the wrapper.
+  void pair_closures(PyObject* old, PyObject* fresh, const PatchModule& module, int depth) {
+    PyObject *was = PyFunction_GET_CLOSURE(old), *is = PyFunction_GET_CLOSURE(fresh);
+    if (was == nullptr || is == nullptr || depth > 8) return;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(was) && i < PyTuple_GET_SIZE(is); ++i) {
+      const Ref one = Ref::steal(PyCell_Get(PyTuple_GET_ITEM(was, i)));
+      const Ref other = Ref::steal(PyCell_Get(PyTuple_GET_ITEM(is, i)));
+      if (!one || !other || one.get() == other.get() || !PyFunction_Check(one.get()) ||
+          !PyFunction_Check(other.get()) || !is_same_definition(one.get(), other.get()) ||
+          string_attribute(one.get(), "__module__") != module.name ||
+          !seen_.insert(one.get()).second) {
+        continue;
+      }
+      pair_closures(one.get(), other.get(), module, depth + 1);
+      pairs_.callables.push_back({one, other, module.name});
+    }
+  }
+
+  void pair_python_classes(const Ref& old, const Ref& fresh, const PatchModule& module,
+                           const std::string& name) {
+    auto* const before = reinterpret_cast<PyTypeObject*>(old.get());
+    auto* const after = reinterpret_cast<PyTypeObject*>(fresh.get());
+    const std::string place = module.name + "." + name;
+    std::string why = python_class_obstacle(before, after);
+    if (!why.empty()) {
+      pairs_.replaced.push_back({old, fresh, place});
+      pairs_.left.emplace_back("instances of " + place, why);
+    } else {
+      pairs_.python_classes.push_back({old, fresh, place});
+    }
+    PyObject *key = nullptr, *value = nullptr;
+    Py_ssize_t at = 0;
+    std::vector<std::pair<Ref, Ref>> nested;
+    while (PyDict_Next(before->tp_dict, &at, &key, &value) != 0) {
+      PyObject* const other = PyDict_GetItemWithError(after->tp_dict, key);
+      if (PyType_Check(value) && other != nullptr && PyType_Check(other) && other != value) {
+        nested.emplace_back(Ref::borrow(value), Ref::borrow(other));
+      }
+    }
+    PyErr_Clear();
+    for (const auto& [was, is] : nested) {
+      pair_python(was, is, module, string_attribute(was.get(), "__qualname__"), false);
+    }
+  }
+
   // A class is adopted only when its bases are: new methods would run on parts of old layout.
   void drop_orphans() {
     while (drop_orphan(pairs_.classes) || drop_orphan(pairs_.moved)) continue;
@@ -147,6 +274,19 @@ class Pairing {
           list->begin(), list->end(),
           [](const ObjectPair& a, const ObjectPair& b) { return depth(a) < depth(b); });
     }
+    std::stable_sort(pairs_.python_classes.begin(), pairs_.python_classes.end(),
+                     [](const ObjectPair& a, const ObjectPair& b) {
+                       const auto lines = [](const ObjectPair& pair) {
+                         return PyTuple_GET_SIZE(
+                             reinterpret_cast<PyTypeObject*>(pair.after.get())->tp_mro);
+                       };
+                       // A metaclass before its classes.
+                       const bool a_meta = PyType_IsSubtype(
+                           reinterpret_cast<PyTypeObject*>(a.after.get()), &PyType_Type) != 0;
+                       const bool b_meta = PyType_IsSubtype(
+                           reinterpret_cast<PyTypeObject*>(b.after.get()), &PyType_Type) != 0;
+                       return a_meta != b_meta ? a_meta : lines(a) < lines(b);
+                     });
   }
 
   bool drop_orphan(std::vector<ObjectPair>& list) {

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <utility>
@@ -25,10 +26,19 @@ struct Verdict {
 };
 using ClassJudge = std::function<Verdict(PyObject* before, PyObject* after)>;
 
-// One module, as it was and as its new build initialised it.
+// What the source of a Python module says of it.
+struct PythonNames {
+  Ref before;                         // dict: a copy of the namespace, of before the run
+  std::set<std::string> definitions;  // names that def and class statements bind
+  std::map<std::string, std::set<std::string>> classes;  // qualified name -> names in its body
+};
+
+// One module, as it was and as its new build initialised it; of a Python module, `after` is the
+// shadow in which its statements ran (python/rehook/_python_world.py).
 struct PatchModule {
   std::string name;
   Ref before, after;
+  std::shared_ptr<const PythonNames> python = {};
 };
 
 struct ObjectPair {
@@ -40,6 +50,7 @@ struct ObjectPair {
 struct Pairs {
   std::vector<ObjectPair> callables;  // patched in place
   std::vector<ObjectPair> classes;    // adopted, bases first
+  std::vector<ObjectPair> python_classes;  // adopted, see python_classes.hpp; bases first
   std::vector<ObjectPair> moved;      // static types, see static_classes.hpp; bases first
   std::vector<ObjectPair> replaced;   // references go from the old to the new object
   std::vector<std::pair<std::string, std::string>> left;  // what stays old, why

@@ -1,6 +1,7 @@
 #include "hook/patch/patch.hpp"
 
 #include <algorithm>
+#include <set>
 #include <tuple>
 
 #include "hook/patch/gc_heap.hpp"
@@ -41,14 +42,28 @@ std::vector<PyObject*> with_weak_references(const std::vector<PyObject*>& object
 
 Patch::Patch(std::vector<PatchModule> modules, Ownership ownership,
              std::vector<std::span<void*>> variables, std::unordered_set<const PyObject*> ours,
-             PatchSeams seams)
+             PythonPatch python, PatchSeams seams)
     : modules_(std::move(modules)),
       ownership_(std::move(ownership)),
       variables_(std::move(variables)),
       ours_(std::move(ours)),
       seams_(std::move(seams)),
       callables_(journal_, successors_, seams_.redirect),
-      static_classes_(journal_, ownership_, callables_) {}
+      static_classes_(journal_, ownership_, callables_),
+      python_(std::move(python)),
+      functions_(journal_, python_.codes),
+      python_classes_(journal_, callables_, successors_,
+                      [this](PyTypeObject* type) -> const std::set<std::string>* {
+                        auto* const object = reinterpret_cast<PyObject*>(type);
+                        const std::string home = string_attribute(object, "__module__");
+                        for (const PatchModule& module : modules_) {
+                          if (!module.python || module.name != home) continue;
+                          const auto found = module.python->classes.find(
+                              string_attribute(object, "__qualname__"));
+                          if (found != module.python->classes.end()) return &found->second;
+                        }
+                        return nullptr;
+                      }) {}
 
 void Patch::plan() {
   const TraceStep step("patch.plan");
@@ -56,21 +71,60 @@ void Patch::plan() {
   for (const ObjectPair& pair : pairs_.classes) {
     enums_[pair.before.get()] = pair_members(type_of(pair.before), type_of(pair.after));
   }
+  for (const ObjectPair& pair : pairs_.python_classes) {
+    enums_[pair.before.get()] = pair_members(type_of(pair.before), type_of(pair.after), true);
+  }
+  for (const auto& [shadow, real] : python_.stand_ins) successors_.add(shadow.get(), real.get());
+  renew_instances();
   PyErr_Clear();
+}
+
+// Objects of Python classes that were made anew, because their slots changed, are made anew, too.
+void Patch::renew_instances() {
+  std::map<PyTypeObject*, const ObjectPair*> wanted;
+  std::unordered_set<PyTypeObject*> types;
+  for (const ObjectPair& pair : pairs_.replaced) {
+    if (!is_python_class(pair.before.get()) || !is_python_class(pair.after.get())) continue;
+    wanted[type_of(pair.before)] = &pair;
+    types.insert(type_of(pair.before));
+  }
+  if (types.empty() || !seams_.renew) return;
+  std::vector<Ref> found;
+  {
+    const GcPause pause;
+    found = find_instances(types);
+  }
+  for (const Ref& instance : found) {
+    const ObjectPair& pair = *wanted[Py_TYPE(instance.get())];
+    Ref made = seams_.renew(instance.get(), pair.after.get());
+    if (made && made.get() != instance.get()) renewed_.emplace_back(instance, std::move(made));
+  }
 }
 
 void Patch::apply() {
   const TraceStep step("patch.apply");
   const GcPause pause;
   applied_ = true;
+  functions_.find(python_.namespaces);
+  functions_.replace();
   adopt_classes();
+  adopt_python_classes();
   static_classes_.move(pairs_.moved);
   patch_callables();
   follow_references();
+  take_namespaces();
   static_classes_.move_instances();
   count_instances();
   for (const auto& [kind, count] : callables_.counts()) report_.done[kind] += count;
-  if (const std::size_t number = pairs_.classes.size() + pairs_.moved.size(); number > 0) {
+  if (functions_.count() > 0) report_.done["function"] += functions_.count();
+  if (!renewed_.empty()) report_.done["instance"] += renewed_.size();
+  for (const auto* list : {&functions_.left(), &python_classes_.left()}) {
+    for (const auto& [what, why] : *list) report_.left.push_back({what, why, 0, nullptr});
+  }
+  report_.objects = std::max(report_.objects, functions_.objects());
+  if (const std::size_t number =
+          pairs_.classes.size() + pairs_.moved.size() + pairs_.python_classes.size();
+      number > 0) {
     report_.done["class"] = number;
   }
   if (!pairs_.replaced.empty()) report_.done["replaced"] = pairs_.replaced.size();
@@ -109,6 +163,55 @@ void Patch::adopt_classes() {
   }
   for (const auto& [what, why] : adoption.left())
     report_.left.push_back({what, why, 0, nullptr});
+}
+
+void Patch::adopt_python_classes() {
+  for (const ObjectPair& pair : pairs_.python_classes) {
+    successors_.add(pair.after.get(), pair.before.get());
+  }
+  for (const ObjectPair& pair : pairs_.python_classes) {
+    const EnumMembers& members = enums_[pair.before.get()];
+    adopt_members(members, type_of(pair.before), type_of(pair.after), journal_, successors_);
+    for (const std::string& name : members.changed) {
+      report_.left.push_back({"enumerator " + pair.name + "." + name,
+                              "its value changed; objects held of it keep the old one", 0,
+                              nullptr});
+    }
+  }
+  for (const ObjectPair& pair : pairs_.python_classes) {
+    python_classes_.adopt(type_of(pair.before), type_of(pair.after));
+  }
+}
+
+// What the statements bound, changed and deleted in a shadow comes to the module; what they did
+// not touch is left to the program.
+void Patch::take_namespaces() {
+  for (const PatchModule& module : modules_) {
+    if (!module.python) continue;
+    PyObject* const space = PyModule_GetDict(module.before.get());
+    PyObject* const shadow = PyModule_GetDict(module.after.get());
+    PyObject* const before = module.python->before.get();
+    std::vector<std::pair<Ref, Ref>> writes;
+    PyObject *key = nullptr, *value = nullptr;
+    Py_ssize_t at = 0;
+    while (PyDict_Next(shadow, &at, &key, &value) != 0) {
+      PyObject* const successor = successors_.find(value);
+      PyObject* const after = successor != nullptr ? successor : value;
+      if (to_string(key) == "__builtins__" || PyDict_GetItemWithError(before, key) == after) {
+        continue;
+      }
+      writes.emplace_back(Ref::borrow(key), Ref::borrow(after));
+    }
+    at = 0;
+    while (PyDict_Next(before, &at, &key, &value) != 0) {
+      if (PyDict_Contains(shadow, key) != 0 || PyDict_Contains(space, key) != 1) continue;
+      writes.emplace_back(Ref::borrow(key), Ref());
+    }
+    for (const auto& [name, after] : writes) {
+      std::ignore = journal_.set_item(space, name.get(), after.get());
+    }
+  }
+  PyErr_Clear();
 }
 
 // C code names its classes by static variables and by its module's state: there, too, the old
@@ -151,6 +254,12 @@ HeapTargets Patch::heap_targets() {
     targets.references.add(pair.before.get(), pair.after.get());
     if (PyType_Check(pair.before.get())) targets.retired.insert(pair.before.get());
   }
+  for (const auto& [old, fresh] : renewed_) targets.references.add(old.get(), fresh.get());
+  for (const ObjectPair& pair : pairs_.python_classes) {
+    targets.adopted.insert(pair.after.get());
+    targets.shells.insert(pair.after.get());
+  }
+  for (const ObjectPair& pair : pairs_.callables) targets.shells.insert(pair.after.get());
   for (const ObjectPair& pair : static_classes_.replaced()) {
     targets.references.add(pair.before.get(), pair.after.get());
   }
@@ -171,12 +280,23 @@ HeapTargets Patch::heap_targets() {
 void Patch::follow_references() {
   const TraceStep step("patch.heap");
   const HeapTargets targets = heap_targets();
-  if (targets.references.empty() && targets.definitions.empty()) return;
-  HeapPass pass(journal_, targets);
-  pass.replace();
-  pass.rebuild_tables();
-  report_.objects = pass.report().objects;
-  report_skipped(pass.report());
+  const bool is_needed = targets.references.size() > python_.stand_ins.size() ||
+                         (!python_.stand_ins.empty() && !python_.is_closed) ||
+                         !targets.definitions.empty();
+  if (!is_needed) return;
+  heap_ = std::make_unique<HeapPass>(journal_, targets);
+  heap_->replace();
+}
+
+void Patch::settle() {
+  const TraceStep step("patch.settle");
+  if (heap_) {
+    heap_->rebuild_tables();
+    report_.objects = heap_->report().objects;
+    report_skipped(heap_->report());
+  }
+  python_classes_.settle();
+  PyErr_Clear();
 }
 
 // A binding library knows its instances; those of other C classes are looked for, with the

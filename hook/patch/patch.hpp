@@ -12,9 +12,11 @@
 #include "hook/patch/callables.hpp"
 #include "hook/patch/class_adoption.hpp"
 #include "hook/patch/enum_adoption.hpp"
+#include "hook/patch/function_code.hpp"
 #include "hook/patch/heap_pass.hpp"
 #include "hook/patch/journal.hpp"
 #include "hook/patch/pairing.hpp"
+#include "hook/patch/python_classes.hpp"
 #include "hook/patch/static_classes.hpp"
 
 namespace rehook {
@@ -36,6 +38,17 @@ struct PatchSeams {
   Callables::Redirect redirect;
   // How many instances of an old class there are, as its binding library counts them.
   std::function<std::optional<std::size_t>(PyObject* type)> count_instances = {};
+  // An object of the new class with the content of `instance`, whose class was made anew with
+  // other slots; null when that cannot be. Runs Python code, while the plan is made.
+  std::function<Ref(PyObject* instance, PyObject* new_class)> renew = {};
+};
+
+// What the Python modules of a reload bring along.
+struct PythonPatch {
+  std::vector<CodeReplacement> codes;
+  std::vector<PyObject*> namespaces;           // where their functions are looked for first
+  std::vector<std::pair<Ref, Ref>> stand_ins;  // shadow -> what it stands for
+  bool is_closed = false;  // nothing outside of the shadows refers to them or their content
 };
 
 struct PatchReport {
@@ -51,6 +64,7 @@ struct PatchReport {
 //   Patch patch(modules, ownership, seams);
 //   patch.plan();    // pairs; the seams may run Python code; nothing is changed
 //   patch.apply();   // no Python code runs from the first write to the last raw one
+//   patch.settle();  // hash tables, registries of abstract classes
 //   patch.commit();  // or undo(), which is also what the destructor does
 class Patch final {
  public:
@@ -58,13 +72,15 @@ class Patch final {
   // `ours`: dictionaries that hold the old content for an undo.
   Patch(std::vector<PatchModule> modules, Ownership ownership,
         std::vector<std::span<void*>> variables, std::unordered_set<const PyObject*> ours,
-        PatchSeams seams);
+        PythonPatch python, PatchSeams seams);
   ~Patch() { undo(); }
   Patch(const Patch&) = delete;
   Patch& operator=(const Patch&) = delete;
 
   void plan();
   void apply();
+  // What may run code of keys that are compared; after the last raw write of the reload.
+  void settle();
   void undo();
   void commit();
 
@@ -72,6 +88,9 @@ class Patch final {
 
  private:
   void adopt_classes();
+  void adopt_python_classes();
+  void renew_instances();
+  void take_namespaces();
   void take_module_words(const ObjectPair& pair);
   void patch_callables();
   [[nodiscard]] HeapTargets heap_targets();
@@ -88,7 +107,12 @@ class Patch final {
   ObjectMap successors_{64};  // new -> old
   Callables callables_;
   StaticClasses static_classes_;
+  PythonPatch python_;
+  FunctionCode functions_;
+  PythonClassAdoption python_classes_;
+  std::unique_ptr<HeapPass> heap_;
   Pairs pairs_;
+  std::vector<std::pair<Ref, Ref>> renewed_;  // old instance -> new instance
   std::map<PyObject*, EnumMembers> enums_;  // by old class
   PatchReport report_;
   bool applied_ = false;

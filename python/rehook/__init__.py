@@ -21,7 +21,7 @@ from rehook.report import Explanation, Failure, Generations, ReloadReport, Statu
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import ModuleType
 
     from rehook._native import Session
@@ -46,6 +46,7 @@ __all__ = [
     "install",
     "is_installed",
     "modified",
+    "on_reload",
     "reload",
     "retry",
     "status",
@@ -156,7 +157,9 @@ def is_installed() -> bool:
 def reload(*modules_or_names: ModuleType | str) -> ReloadReport:
     """Rebuild what changed and let it take over, all or nothing.
 
-    Takes modules or their full names; without any, everything loaded whose inputs changed.
+    Takes modules or their full names, compiled ones and Python modules in any mixture; without
+    any, everything loaded whose inputs changed. Of a Python module those statements run again
+    whose text changed, or that read something that changed.
     Gives a `ReloadReport`: what was reloaded, what could not be updated and why.
     Raises `BuildError` or `ReloadError`, with everything as it was before, and `ConfigError` when
     the hook is not installed. What a module's own body raises arrives as itself or as the
@@ -174,6 +177,20 @@ def modified(path: _Path | None = None) -> list[str]:
     Raises `ConfigError` when the hook is not installed.
     """
     return _current().modified(None if path is None else _absolute(path, "path"))
+
+
+def on_reload(callback: Callable[[ReloadReport], object]) -> Callable[[], None]:
+    """Let `callback(report)` be called at the end of every reload, before it is final.
+
+    Gives a function that takes the callback off again. What the callback raises becomes the
+    `__cause__` of the `ReloadError`, and everything is put back. Needs no installed hook.
+    """
+    from rehook import _protocol  # noqa: PLC0415 - only for those who listen
+
+    if not callable(callback):
+        message = f"on_reload() takes a function, not {type(callback).__name__}"
+        raise _ArgumentError(message)
+    return _protocol.on_reload(callback)
 
 
 def currently_reloading() -> bool:

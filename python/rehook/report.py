@@ -22,6 +22,17 @@ else:
 __all__ = ["Explanation", "Failure", "Generations", "ReloadReport", "Status"]
 
 
+# What a reload patched, as the compiled part calls it -> one, several.
+_FOLLOWERS = {
+    "function": ("function", "functions"),
+    "method": ("method", "methods"),
+    "property": ("property", "properties"),
+    "class": ("class", "classes"),
+    "instance": ("instance", "instances"),
+    "replaced": ("replaced object", "replaced objects"),
+}
+
+
 class _Record(_Dict):
     """A dict whose keys are attributes; a record always has the keys its class names."""
 
@@ -83,7 +94,8 @@ class ReloadReport(_Record):
     Attributes: `modules` (what was reloaded: dicts with name, kind "extension" or "python",
     old_generation, new_generation, reason, seconds), `unchanged` (names), `stale` (what still runs
     older code than the saved source: dicts with module, error), `left` (what could not be
-    updated: dicts with what, why, count), `reused` and `built` (how many builds came from the
+    updated: dicts with what, why, count), `patched` (how many objects of each kind run the new
+    code: "function", "method", "property", "class", "instance", "replaced"), `reused` and `built` (how many builds came from the
     store, how many were made) and `durations` (seconds of "decide", "build", "load", "total").
     """
 
@@ -94,6 +106,7 @@ class ReloadReport(_Record):
         ("unchanged", []),
         ("stale", []),
         ("left", []),
+        ("patched", {}),
         ("reused", 0),
         ("built", 0),
         ("durations", {}),
@@ -117,6 +130,8 @@ class ReloadReport(_Record):
     def __str__(self) -> str:
         lines = [self._headline()]
         lines.extend(_table([_module_row(one) for one in self["modules"]]))
+        if followers := self._patched():
+            lines.append(f"  {followers}")
         if self["left"]:
             lines.append("left on the old code:")
             lines.extend(f"  {_left_line(one)}" for one in self["left"])
@@ -127,6 +142,44 @@ class ReloadReport(_Record):
                 lines.append(f"  {one.get('module', '?')}: {error}")
             lines.append("see: rehook errors")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        import html  # noqa: PLC0415 - in notebooks only
+
+        rows = [_module_row(one) for one in self["modules"]]
+        table = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in rows
+        )
+        parts = [f"<b>{html.escape(self._headline())}</b>"]
+        if table:
+            parts.append(f"<table>{table}</table>")
+        if followers := self._patched():
+            parts.append(f"<div>{html.escape(followers)}</div>")
+        for title, lines in (
+            ("left on the old code", [_left_line(one) for one in self["left"]]),
+            (
+                "not up to date, the older code is running",
+                [
+                    f"{one.get('module', '?')}: {str(one.get('error') or 'not built').splitlines()[0]}"
+                    for one in self["stale"]
+                ],
+            ),
+        ):
+            if lines:
+                items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+                parts.append(f"<div>{title}:<ul>{items}</ul></div>")
+        return "\n".join(parts)
+
+    def _patched(self) -> str:
+        """Give "follow: 2 functions, 1 class"."""
+        counts = [
+            f"{self['patched'][kind]} {nouns[self['patched'][kind] != 1]}"
+            for kind, nouns in _FOLLOWERS.items()
+            if self["patched"].get(kind)
+        ]
+        return f"run the new code: {', '.join(counts)}" if counts else ""
 
     def _headline(self) -> str:
         if not self["modules"]:

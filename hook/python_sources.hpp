@@ -1,0 +1,61 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "builder/fingerprint.hpp"
+#include "hook/interpreter.hpp"
+
+namespace rehook {
+
+// The sources of the program's own Python modules, as they were executed. What the standard
+// library and installed packages are made of is not kept.
+class PythonSources final {
+ public:
+  struct Source {
+    Input file;
+    std::string text;
+    bool has_text = false;
+    std::optional<Digest> failed;  // of a saved text with which a reload failed
+  };
+
+  explicit PythonSources(FileSystem& fs) : fs_(&fs) {}
+
+  // The module is about to be executed from this file, or was.
+  void remember(const std::string& module, const Path& file);
+  // The module was executed from this file, with a text that nobody has.
+  void remember_file(const std::string& module, const Path& file);
+  // The module runs this text now.
+  void adopt(const std::string& module, std::string text, const Input& file);
+  // Takes in the loaded modules that nobody has remembered.
+  void remember_loaded();
+
+  [[nodiscard]] const Source* find(const std::string& module) const;
+  // Whether the file has other content than what was executed. A file that is gone changes
+  // nothing: the old code keeps running.
+  [[nodiscard]] bool is_changed(const std::string& module);
+  [[nodiscard]] bool is_gone(const std::string& module) const;
+  // The file as it is saved, with its measure; io when it cannot be read.
+  struct Saved {
+    std::string text;
+    Input file;
+  };
+  [[nodiscard]] Result<Saved> read(const std::string& module) const;
+  // A reload with this content failed; is_known_to_fail() until the file changes again.
+  void note_failure(const std::string& module, const Digest& digest);
+  [[nodiscard]] bool is_known_to_fail(const std::string& module) const;
+  [[nodiscard]] std::vector<std::string> names() const;
+
+  // Whether files below this path are the program's own: not those of the standard library, and
+  // not below a site-packages folder.
+  [[nodiscard]] bool is_own(const std::string& file);
+
+ private:
+  FileSystem* fs_;
+  std::map<std::string, Source> sources_;
+  std::vector<std::string> library_folders_;
+};
+
+}  // namespace rehook

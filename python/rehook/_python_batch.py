@@ -1,0 +1,585 @@
+"""The Python modules of one reload, run beside the program: in shadow namespaces of their own.
+
+The compiled part makes a `Batch`, which compares sources (`prepare`), runs what has to run (`run`)
+and holds the outcome. Nothing that the program can see of the modules' namespaces changes here;
+the compiled part lets all of it take over at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import functools
+import sys
+import types
+
+from rehook._python_changes import CallableChange, Changes, class_change, is_same_constant
+from rehook._python_world import World
+from rehook._statements import Source, Statement, compare, same, same_but_bodies
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    Request = tuple[str, types.ModuleType, str, bytes | None, bytes, bool]
+
+__all__ = ["Batch", "Member"]
+
+_MISSING = object()
+_ROUNDS = 4  # how often statements of modules that import each other are looked at again
+
+
+class Member:
+    """One Python module that takes part: its source as it ran and as it is saved, its shadow."""
+
+    def __init__(  # noqa: PLR0913 - what is known of a module
+        self,
+        name: str,
+        module: types.ModuleType,
+        file: str,
+        old: Source | None,
+        new: Source,
+        *,
+        whole: bool,
+    ) -> None:
+        self.name = name
+        self.module = module
+        self.file = file
+        self.old = old
+        self.new = new
+        self.whole = whole
+        self.is_package = hasattr(module, "__path__")
+        self.namespace: dict[str, object] = module.__dict__  # its shadow's, once there is one
+        self.before: dict[str, object] = {}
+        self.due: list[Statement] = []  # to run because their own text changed
+        self.ran: set[int] = set()
+        self.flags = new.future_flags
+        self._definitions: dict[str, Statement] | None = None
+
+    @property
+    def definitions(self) -> dict[str, Statement]:
+        """Top-level statements that bind one function or class, by its name."""
+        if self._definitions is None:
+            found: dict[str, Statement] = {}
+            for one in self.new.statements:
+                name = one.name or _lambda_name(one.node)
+                if name:
+                    found[name] = one
+            self._definitions = found
+        return self._definitions
+
+    def value(self, name: str) -> object:
+        """Give what the name stands for in the module, or a value that nothing equals."""
+        value = self.namespace.get(name, _MISSING)
+        return getattr(builtins, name, _MISSING) if value is _MISSING else value
+
+
+class Batch:
+    """The Python half of one reload.
+
+    Takes, of each module to be reloaded, (name, module, file, source as executed or None, source
+    as saved, whether to run all of it), the names of compiled modules that are reloaded with
+    them, and the sources of all other modules of the program that
+    may import them: name -> (module, file, source).
+    """
+
+    def __init__(
+        self,
+        requests: list[Request],
+        compiled: list[str],
+        others: Mapping[str, tuple[types.ModuleType, str, bytes]],
+        class_obstacle: Callable[[type, type], str],
+    ) -> None:
+        self._requests = requests
+        self._compiled = compiled
+        self._others = others
+        self._class_obstacle = class_obstacle
+        self.members: dict[str, Member] = {}
+        self._order: list[list[Member]] = []
+        self._changes = Changes(self.members)
+        self._world = World(self.members)
+        self._staged: dict[str, tuple[types.ModuleType, types.ModuleType]] = {}
+        # For the compiled part, after run():
+        self.codes: list[tuple[str, str, int, types.CodeType]] = []
+        self.functions = 0  # definitions whose code is another one
+        self.running = ""  # the module whose statements run
+
+    # ------------------------------------------------------------ before anything changes
+
+    def prepare(self) -> None:
+        """Parse, compile and compare. Raises `SyntaxError`; nothing has run by then."""
+        for name, module, file, old_text, new_text, whole in self._requests:
+            new = Source(new_text, file)
+            # The whole of it, for what only the compiler finds, and for the code of functions.
+            code = compile(new_text, file, "exec", dont_inherit=True)
+            old = None
+            if old_text is not None:
+                try:
+                    old = _source_of(name, old_text, file)
+                except SyntaxError:
+                    old = None
+            member = Member(name, module, file, old, new, whole=whole or old is None)
+            self.members[name] = member
+            self._compare(member, code)
+        self._add_importers()
+        self._order = _in_order(self.members)
+
+    def _compare(self, member: Member, code: types.CodeType) -> None:
+        if member.whole or member.old is None:
+            member.due = list(member.new.statements)
+            if member.old is not None:
+                self._pair_codes(member, member.old, code)
+                self._note_gone(member, member.old)
+            return
+        pairs = compare(member.old.statements, member.new.statements)
+        for statement, was in pairs:
+            if was is None:
+                member.due.append(statement)
+            elif statement.text == was.text:
+                continue
+            elif not same_but_bodies(was.node, statement.node):
+                if statement.is_class and _only_methods_differ(was.node, statement.node):
+                    self._note_class(member, statement, was)
+                    continue
+                member.due.append(statement)
+                self._note_class(member, statement, was)
+            elif not same(was.node, statement.node):
+                self._note_bodies(member, statement, was)
+        self._pair_codes(member, member.old, code)
+        self._note_gone(member, member.old)
+
+    def _note_gone(self, member: Member, old: Source) -> None:
+        for name in old.binds() - member.new.binds() - {"*"}:
+            if name in member.namespace:
+                self._changes.add_name(member.name, name)
+
+    def _note_class(self, member: Member, statement: Statement, was: Statement) -> None:
+        if not (statement.is_class and was.is_class):
+            return
+        obj = member.namespace.get(statement.name)
+        if isinstance(obj, type):
+            self._changes.add_callable(class_change(was.node, statement.node, obj))  # type: ignore[arg-type]
+
+    def _note_bodies(self, member: Member, statement: Statement, was: Statement) -> None:
+        if statement.is_class:
+            self._note_class(member, statement, was)
+            return
+        for name in statement.binds:
+            obj = member.namespace.get(name, _MISSING)
+            if isinstance(obj, type):
+                change = CallableChange(obj, is_class=True)
+                change.members.update(vars(obj))
+                change.construction = True
+                self._changes.add_callable(change)
+            elif callable(obj):
+                self._changes.add_callable(CallableChange(obj, is_class=False))
+
+    def _pair_codes(self, member: Member, old: Source, code: types.CodeType) -> None:
+        """Pair the functions of the old source with the code of the new: by name, then by order."""
+        codes: dict[tuple[str, int], list[types.CodeType]] = {}
+        _collect_codes(code, codes)
+        before: dict[str, list[tuple[int, ast.AST]]] = {}
+        for function in old.functions():
+            before.setdefault(function.qualname, []).append((function.line, function.node))
+        after: dict[str, list[tuple[int, ast.AST]]] = {}
+        for function in member.new.functions():
+            after.setdefault(function.qualname, []).append((function.line, function.node))
+        for qualname, places in before.items():
+            targets = after.get(qualname, [])
+            if len(targets) != len(places):
+                targets = _nearest(places, targets)
+            used: dict[int, int] = {}
+            for (line, node), target in zip(places, targets, strict=False):
+                if target is None:
+                    continue
+                found = codes.get((qualname, target[0]), [])
+                at = used.get(target[0], 0)
+                used[target[0]] = at + 1
+                if at >= len(found):
+                    continue
+                if line == target[0] and same(node, target[1]) and _same_place(node, target[1]):
+                    continue
+                self.functions += 1
+                self.codes.append((member.file, qualname, line, found[at]))
+
+    def _add_importers(self) -> None:
+        """Take in, of all modules of the program, those that import from these, and so on."""
+        waiting = [*self.members, *self._compiled]
+        known: dict[str, set[str]] = {}
+        while waiting:
+            name = waiting.pop()
+            word = name.rpartition(".")[2].encode()
+            is_package = hasattr(sys.modules.get(name), "__path__")
+            for other, (module, file, text) in self._others.items():
+                if other in self.members or not (is_package or word in text):
+                    continue
+                if other not in known:
+                    try:
+                        source = _source_of(other, text, file)
+                        known[other] = source.imports(
+                            other, is_package=hasattr(module, "__path__")
+                        )
+                    except SyntaxError:
+                        known[other] = set()
+                if name not in known[other]:
+                    continue
+                source = _source_of(other, text, file)
+                self.members[other] = Member(other, module, file, source, source, whole=False)
+                waiting.append(other)
+
+    # ------------------------------------------------------------ running
+
+    def run(self, staged: Mapping[str, tuple[types.ModuleType, types.ModuleType]]) -> None:
+        """Run what changed, and what reads what changed, in shadow namespaces.
+
+        Takes the compiled modules of the same reload: name -> (module, new build's module). Lets
+        what the statements raise pass.
+        """
+        self._staged = dict(staged)
+        for name, (old, fresh) in staged.items():
+            self._note_staged(name, old.__dict__, fresh.__dict__)
+        self._world.staged = self._staged
+        for component in self._order:
+            for _ in range(_ROUNDS):
+                ran = [self._run_member(member) for member in component]
+                if len(component) == 1 or not any(ran):
+                    break
+        for member in self.members.values():
+            self._tidy(member)
+        self.running = ""
+
+    def _note_staged(
+        self, name: str, old: dict[str, object], fresh: dict[str, object]
+    ) -> None:
+        for key in old.keys() | fresh.keys():
+            before, after = old.get(key, _MISSING), fresh.get(key, _MISSING)
+            if before is after or (key.startswith("__") and key.endswith("__")):
+                continue
+            if before is _MISSING or after is _MISSING:
+                # A name that somebody else put there is not the new build's to take away.
+                if before is _MISSING or getattr(before, "__module__", None) == name:
+                    self._changes.add_name(name, key)
+            elif not is_same_constant(before, after) and not (
+                callable(before) and callable(after)
+            ) and not isinstance(before, types.ModuleType):
+                self._changes.add_name(name, key)
+
+    def _run_member(self, member: Member) -> bool:
+        ran = False
+        due = {id(one) for one in member.due}
+        for statement in member.new.statements:
+            if id(statement) in member.ran:
+                continue
+            if id(statement) in due or self._changes.affects(member, statement):
+                self._execute(member, statement)
+                ran = True
+        return ran
+
+    def _execute(self, member: Member, statement: Statement) -> None:
+        member.ran.add(id(statement))
+        self.running = member.name
+        if not member.before:
+            self._world.enter()
+        for use in statement.uses:
+            self._freshen(member, use.chain)
+        code = compile(
+            ast.Module(body=[statement.node], type_ignores=[]),
+            member.file,
+            "exec",
+            flags=member.flags,
+            dont_inherit=True,
+        )
+        is_star = "*" in statement.binds
+        old_stars = self._world.old_star_names(statement.node, member) if is_star else frozenset()
+        exec(code, member.namespace)  # noqa: S102 - the module's own source
+        stars = self._world.star_names(statement.node, member) if is_star else frozenset()
+        for name in old_stars - stars:
+            if member.namespace.get(name, _MISSING) is member.before.get(name, _MISSING):
+                member.namespace.pop(name, None)
+        stars |= old_stars
+        if isinstance(statement.node, ast.Expr) and member.new.statements[0] is statement:
+            _take_docstring(member, statement.node)
+        self._note_results(member, statement, stars)
+
+    def _freshen(self, member: Member, chain: tuple[str, ...]) -> None:
+        """Define anew, in the shadows, what the statement is about to call and whose code changed.
+
+        The program's own objects get their new code only when all else has gone well.
+        """
+        found = self._changes.find(member, chain)
+        change = found[0] if found is not None else None
+        if change is None:
+            return
+        definition = self._changes.definition_of(change.obj)
+        if definition is None:
+            return
+        owner, statement = definition
+        if id(statement) in owner.ran:
+            return
+        for chains in statement.body_reads.values():
+            owner.ran.add(id(statement))  # it may call itself
+            for one in chains:
+                self._freshen(owner, one)
+        self._execute(owner, statement)
+
+    def _note_results(
+        self, member: Member, statement: Statement, stars: frozenset[str]
+    ) -> None:
+        names = set(statement.binds) | stars
+        fresh_changes = False
+        for name in names - {"*"}:
+            before = member.before.get(name, _MISSING)
+            after = member.namespace.get(name, _MISSING)
+            if before is after or (before is not _MISSING and self._world.real(after) is before):
+                continue
+            fresh_changes = True
+            if before is not _MISSING and self._stays(before, after):
+                if self._changes.known(before) is None:
+                    change = CallableChange(before, is_class=isinstance(before, type))
+                    self._changes.add_callable(change)
+                self._changes.add_callable(_renewed(self._changes.known(before), after))
+                self._world.substitute(before, after)
+            elif not is_same_constant(before, after):
+                self._changes.add_name(member.name, name)
+        if fresh_changes:
+            self._changes.forget_negative_answers()
+
+    def _stays(self, before: object, after: object) -> bool:
+        """Tell whether the old object will serve the new code: then its holders need not run."""
+        if isinstance(before, type) and isinstance(after, type):
+            return not self._class_obstacle(before, after)
+        return isinstance(before, types.FunctionType) and isinstance(after, types.FunctionType)
+
+    # ------------------------------------------------------------ the outcome
+
+    def _tidy(self, member: Member) -> None:
+        """Take away what the new source does not bind any more; keep what is to be kept."""
+        gone = set() if member.old is None else member.old.binds() - member.new.binds() - {"*"}
+        if gone and not member.before:
+            self._world.enter()
+        namespace = member.namespace
+        keep = namespace.get("__rehook_keep__", ())
+        if isinstance(keep, str):
+            keep = (keep,)
+        kept = set(keep) if isinstance(keep, (tuple, list, set, frozenset)) else set()
+        for name in gone - kept:
+            if namespace.get(name, _MISSING) is member.before.get(name, _MISSING):
+                namespace.pop(name, None)
+        for name in kept & member.before.keys():
+            namespace[name] = member.before[name]
+        for name, after in namespace.items():
+            before = member.before.get(name, _MISSING)
+            if before is not after and is_same_constant(before, after):
+                namespace[name] = before
+
+    def namespaces(self) -> list[tuple[str, types.ModuleType, types.ModuleType, dict[str, object]]]:
+        """Give (name, module, shadow module, namespace before) of every module with a shadow."""
+        return self._world.namespaces()
+
+    @property
+    def new_modules(self) -> dict[str, types.ModuleType]:
+        """What was imported for the first time."""
+        return self._world.new_modules
+
+    def forget_new_modules(self) -> None:
+        """Undo the imports of new modules."""
+        for name, module in self._world.new_modules.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
+
+    @property
+    def builtins(self) -> dict[str, object]:
+        """The builtins of the shadows, which stand for the real ones."""
+        return self._world.builtins
+
+    def ran(self) -> dict[str, int]:
+        """Give how many statements ran, by module."""
+        return {name: len(one.ran) for name, one in self.members.items() if one.ran}
+
+    def class_members(self) -> dict[str, dict[str, frozenset[str]]]:
+        """Give what the class bodies bound before: module -> class -> names."""
+        return {
+            name: (one.old or one.new).class_members()
+            for name, one in self.members.items()
+            if one.before
+        }
+
+    def definition_names(self) -> dict[str, list[str]]:
+        """Give the names that `def` and `class` statements bind, by module."""
+        return {name: list(one.definitions) for name, one in self.members.items() if one.before}
+
+    def caches(self) -> list[object]:
+        """Give the `lru_cache` wrappers whose function is another one, or calls another one."""
+        found = []
+        for member in self.members.values():
+            space = member.module.__dict__
+            for value in list(space.values()):
+                inner = [value]
+                if isinstance(value, type) and value.__module__ == member.name:
+                    inner = [getattr(one, "__func__", one) for one in vars(value).values()]
+                found += [one for one in inner if self._is_stale_cache(member, one)]
+        return found
+
+    def _is_stale_cache(self, member: Member, one: object) -> bool:
+        if not isinstance(one, functools._lru_cache_wrapper):  # noqa: SLF001 - has no other name
+            return False
+        owner = getattr(one, "__qualname__", "").partition(".")
+        holder = member.module.__dict__.get(owner[0])
+        change = self._changes.change_of(one) or (
+            self._changes.change_of(holder) if holder is not None else None
+        )
+        return change is not None and (not change.is_class or owner[2] in change.members)
+
+    def is_closed(self) -> bool:
+        """Tell whether nothing that the statements made refers to the shadows."""
+        return self._world.is_closed()
+
+    def commit(self) -> None:
+        """The new code runs: drop what was computed with the old one, and the shadows."""
+        caches = self.caches()
+        cache = sys.modules.get("linecache")
+        if cache is not None:  # tracebacks and `inspect` read the saved files anew
+            for name, *_ in self._requests:
+                cache.checkcache(self.members[name].file)  # type: ignore[attr-defined]
+        for name, _, _, _, new_text, _ in self._requests:
+            _remember_source(name, new_text, self.members[name].new)
+        self._world.leave()
+        for one in caches:
+            one.cache_clear()  # type: ignore[attr-defined]
+
+
+def _renewed(change: CallableChange | None, after: object) -> CallableChange:
+    """The same change, also found by the object that stands for it in the shadows."""
+    assert change is not None
+    found = CallableChange(after, is_class=change.is_class)
+    found.members, found.values = change.members, change.values
+    found.construction = change.construction
+    return found
+
+
+def _lambda_name(node: ast.stmt) -> str:
+    if (
+        isinstance(node, ast.Assign)
+        and len(node.targets) == 1
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Lambda)
+    ):
+        return node.targets[0].id
+    return ""
+
+
+def _only_methods_differ(old: ast.stmt, new: ast.stmt) -> bool:
+    return same_but_bodies(old, new)
+
+
+def _same_place(one: ast.AST, other: ast.AST) -> bool:
+    a = getattr(one, "end_lineno", 0), getattr(one, "col_offset", 0)
+    return a == (getattr(other, "end_lineno", 0), getattr(other, "col_offset", 0))
+
+
+def _collect_codes(
+    code: types.CodeType, found: dict[tuple[str, int], list[types.CodeType]]
+) -> None:
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found.setdefault((constant.co_qualname, constant.co_firstlineno), []).append(constant)
+            _collect_codes(constant, found)
+
+
+def _nearest(
+    places: list[tuple[int, ast.AST]], targets: list[tuple[int, ast.AST]]
+) -> list[tuple[int, ast.AST] | None]:
+    """Pair functions of one name when there are more or fewer now: the same bodies first."""
+    left = list(targets)
+    found: list[tuple[int, ast.AST] | None] = [None] * len(places)
+    for at, (_, node) in enumerate(places):
+        for target in left:
+            if same(node, target[1]):
+                found[at] = target
+                left.remove(target)
+                break
+    for at in range(len(places)):
+        if found[at] is None and left:
+            found[at] = left.pop(0)
+    return found
+
+
+def _take_docstring(member: Member, node: ast.Expr) -> None:
+    value = node.value
+    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+        text = value.value
+        if sys.version_info >= (3, 13):
+            import inspect  # noqa: PLC0415 - the compiler strips the indentation
+
+            text = inspect.cleandoc(text) if text else text
+        member.namespace["__doc__"] = text
+
+
+# ---------------------------------------------------------------- sources and their order
+
+_parsed: dict[str, tuple[bytes, Source]] = {}
+
+
+def _source_of(name: str, text: bytes, file: str) -> Source:
+    """Parse a source, or give it as it was parsed the last time."""
+    known = _parsed.get(name)
+    if known is not None and known[0] == text:
+        return known[1]
+    source = Source(text, file)
+    _parsed[name] = (text, source)
+    return source
+
+
+def _remember_source(name: str, text: bytes, source: Source) -> None:
+    _parsed[name] = (text, source)
+
+
+def _in_order(members: dict[str, Member]) -> list[list[Member]]:
+    """Order modules by what they import: strongly connected components, dependencies first.
+
+    Tarjan's algorithm ("Depth-first search and linear graph algorithms", 1972), without recursion.
+    Within a component the module whose import began last comes first: it finished first.
+    """
+    started = {name: at for at, name in enumerate(sys.modules)}
+    edges = {
+        name: sorted(
+            (one.new.imports(name, is_package=one.is_package) & members.keys()) - {name},
+            key=lambda other: started.get(other, 0),
+        )
+        for name, one in members.items()
+    }
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    on_stack: set[str] = set()
+    found: list[list[Member]] = []
+    for root in members:
+        if root in index:
+            continue
+        work = [(root, 0)]
+        while work:
+            name, at = work.pop()
+            if at == 0:
+                index[name] = low[name] = len(index)
+                stack.append(name)
+                on_stack.add(name)
+            for i in range(at, len(edges[name])):
+                other = edges[name][i]
+                if other not in index:
+                    work.append((name, i + 1))
+                    work.append((other, 0))
+                    break
+                if other in on_stack:
+                    low[name] = min(low[name], index[other])
+            else:
+                if low[name] == index[name]:
+                    cut = stack.index(name)
+                    component = stack[cut:]
+                    del stack[cut:]
+                    on_stack.difference_update(component)
+                    component.sort(key=lambda one: -started.get(one, 0))
+                    found.append([members[one] for one in component])
+                if work:
+                    parent = work[-1][0]
+                    low[parent] = min(low[parent], low[name])
+    return found
