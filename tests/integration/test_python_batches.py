@@ -141,6 +141,14 @@ def modules_imported_before_the_hook(t, m, u):
     assert (f(), m.f(), u.X) == (2, 2, 2)
 
 
+@case(log=LOG, m="import log\nlog.ran.append('m')", install=False)
+def a_module_from_before_the_hook_that_did_not_change(t, log, m):
+    rehook.install()
+    assert rehook.modified() == []
+    assert not rehook.reload("m").changed
+    assert log.ran == ["m"]
+
+
 @case(m="def f(): return 1", install=False)
 def a_hook_that_comes_goes_and_comes(t, m):
     with t.raises(rehook.ConfigError) as caught:
@@ -185,7 +193,8 @@ def modules_without_a_source(t, m):
     for name in ("sys", "builtins", "zipimport", "by_hand"):
         before = dict(vars(sys.modules[name]))
         with contextlib.suppress(rehook.RehookError):
-            assert not rehook.reload(name).changed
+            report = rehook.reload(name)
+            assert not report.changed, f"{name}: {report}"
         assert dict(vars(sys.modules[name])).keys() == before.keys()
     t.save(m="X = 2")
     assert m.X == 2
