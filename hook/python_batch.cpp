@@ -199,14 +199,19 @@ std::unordered_set<const PyObject*> PythonBatch::own_containers() const {
     own.insert(PyModule_GetDict(module.after.get()));
     own.insert(module.python->before.get());
   }
+  if (!batch_) return own;
+  const Ref its = ask("own_containers");
+  for (Py_ssize_t i = 0; its && i < PyList_GET_SIZE(its.get()); ++i) {
+    own.insert(PyList_GET_ITEM(its.get(), i));
+  }
+  PyErr_Clear();
   return own;
 }
 
 void PythonBatch::commit() {
   if (!batch_) return;
   has_run_ = false;
-  std::ignore = ask("commit");
-  PyErr_Clear();
+  if (!ask("commit")) PyErr_WriteUnraisable(batch_.get());
   modules_.clear();
   batch_ = Ref();
 }

@@ -150,9 +150,10 @@ void HeapPass::replace() {
   bound_methods();
   // Last: from here on the objects' own dictionaries are found through the old class.
   for (const Ref& instance : instances_) {
+    auto* const type = reinterpret_cast<PyObject*>(Py_TYPE(instance.get()));
     journal_->become(instance.get(),
-                     reinterpret_cast<PyTypeObject*>(targets_->references.find(
-                         reinterpret_cast<PyObject*>(Py_TYPE(instance.get())))));
+                     reinterpret_cast<PyTypeObject*>(targets_->references.find(type)));
+    if (targets_->shells.contains(type)) journal_->release_on_commit(type);
   }
 }
 
@@ -225,7 +226,7 @@ bool HeapPass::tuple(PyObject* referrer) {
     if (to == nullptr) continue;
     changed = true;
     if (to == item) continue;
-    journal_->refer(referrer, &reinterpret_cast<PyTupleObject*>(referrer)->ob_item[i], to);
+    refer(referrer, &reinterpret_cast<PyTupleObject*>(referrer)->ob_item[i], to);
     ++report_.replaced["tuple"];
   }
   return changed;
@@ -320,11 +321,20 @@ std::size_t HeapPass::slots(PyObject* referrer, PyObject* from, PyObject* to) {
                        count_references(referrer, to) == to_before + 1;
     *slot = from;
     if (!owned) continue;
-    journal_->refer(referrer, slot, to);
+    refer(referrer, slot, to);
     ++report_.replaced["other"];
     ++done;
   }
   return done;
+}
+
+// What statements of a Python module made just now is in nobody's hands but owned references.
+void HeapPass::refer(PyObject* referrer, PyObject** slot, PyObject* to) {
+  if (targets_->shells.contains(*slot)) {
+    journal_->exchange(referrer, slot, to);
+  } else {
+    journal_->refer(referrer, slot, to);
+  }
 }
 
 // `obj.method` of a C class, taken before the reload: a builtin of its own, that shares the

@@ -65,6 +65,7 @@ class HeapPass final {
   void instance_dict(PyObject* referrer);
   void deque(PyObject* referrer);
   std::size_t slots(PyObject* referrer, PyObject* from, PyObject* to);
+  void refer(PyObject* referrer, PyObject** slot, PyObject* to);
   void bound_methods();
   void late_items();
   [[nodiscard]] ObjectMap replaced_keys(PyObject* table) const;

@@ -209,18 +209,23 @@ void Journal::undo() {
   }
   garbage.insert(garbage.end(), kept_.begin(), kept_.end());
   kept_.clear();
+  left_over_.clear();
   for (PyObject* object : garbage) Py_XDECREF(object);
 }
 
 void Journal::commit() {
-  // What was overwritten is not released, see the class comment; only the owners are.
+  // What was overwritten is not released, see the class comment; only the owners are, and what
+  // was said to be of no further use.
   kept_.clear();
+  std::vector<PyObject*> left_over = std::move(left_over_);
+  left_over_.clear();
   std::vector<Entry> entries = std::move(entries_);
   entries_.clear();
   for (const Entry& entry : entries) {
     Py_XDECREF(entry.owner);
     if (entry.kind == Kind::exchanged) Py_XDECREF(static_cast<PyObject*>(entry.before));
   }
+  for (PyObject* object : left_over) Py_XDECREF(object);
 }
 
 }  // namespace rehook

@@ -39,6 +39,8 @@ class Journal final {
   void swap_bodies(PyObject* one, PyObject* other);
   // Anything else; runs when its turn comes in the undo.
   void on_undo(std::function<void()> action);
+  // A reference that a write left over, given up when the writes stay.
+  void release_on_commit(PyObject* object) { left_over_.push_back(object); }
   // Keeps a reference as long as the journal's writes are in force.
   void keep(PyObject* object) { kept_.push_back(Py_NewRef(object)); }
 
@@ -61,6 +63,7 @@ class Journal final {
 
   std::vector<Entry> entries_;
   std::vector<PyObject*> kept_;
+  std::vector<PyObject*> left_over_;
 };
 
 }  // namespace rehook

@@ -208,7 +208,12 @@ void Patch::take_namespaces() {
       writes.emplace_back(Ref::borrow(key), Ref());
     }
     for (const auto& [name, after] : writes) {
-      std::ignore = journal_.set_item(space, name.get(), after.get());
+      // The interpreter holds what it takes out of a namespace.
+      PyObject* const was = PyDict_GetItemWithError(space, name.get());
+      if (was == after.get()) continue;
+      if (journal_.set_item(space, name.get(), after.get()) && was != nullptr) {
+        journal_.release_on_commit(was);
+      }
     }
   }
   PyErr_Clear();

@@ -430,6 +430,10 @@ class Batch:
         )
         return change is not None and (not change.is_class or owner[2] in change.members)
 
+    def own_containers(self) -> list[object]:
+        """Give the containers in which references to shadows have to stay what they are."""
+        return self._world.own_containers()
+
     def is_closed(self) -> bool:
         """Tell whether nothing that the statements made refers to the shadows."""
         return self._world.is_closed()

@@ -62,6 +62,10 @@ class World:
         """Tell whether nobody refers to the shadows but themselves, as far as counts can tell."""
         return not self.new_modules and self._count_references() == self._references
 
+    def own_containers(self) -> list[object]:
+        """Give the containers in which references to shadows have to stay what they are."""
+        return [self._shadows, self._befores, *self._befores.values()]
+
     def leave(self) -> None:
         """Empty the shadows; those that running code still uses get what the modules have now."""
         in_use = self._namespaces_in_use() if not self.is_closed() else set()
