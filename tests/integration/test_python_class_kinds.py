@@ -1,5 +1,7 @@
 """Classes of Python modules: bases, metaclasses, decorators, and classes over built-in types."""
 
+import weakref
+
 from support.reload_cases import Cases
 
 case = Cases(__file__)
@@ -54,7 +56,21 @@ def a_first_base_and_none(t, m, u):
     t.edit("m", "class C(B):", "class C:")
     assert m.C is u.C is type(old) is u.D.__bases__[0]
     assert not hasattr(old, "v")
+    old.later, new = 1, m.C()
+    assert (vars(old), vars(new), weakref.ref(new)()) == ({"later": 1}, {}, new)
     assert derived.own() == 1
+
+
+@case(a="class A:\n    def v(self): return 1", b="from a import A\nX = A()")
+def a_new_class_over_one_that_changed(t, a, b):
+    t.save(
+        a="class A:\n    x = 1\n    def v(self): return super().__repr__()",
+        b="from a import A\nclass B(A): pass\nclass X(B): pass\nOBJ, BOTH = X(), (A, B)",
+    )
+    assert b.X.__mro__ == (b.X, b.B, a.A, object)
+    assert b.OBJ.v() == object.__repr__(b.OBJ)
+    assert (isinstance(b.OBJ, a.A), b.BOTH, b.B.x) == (True, (a.A, b.B), 1)
+    assert a.A.__subclasses__() == [b.B]
 
 
 @case(

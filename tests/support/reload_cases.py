@@ -78,9 +78,8 @@ class Folder:
                 path.unlink()
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            text = textwrap.dedent(text).lstrip("\n")
-            end = "" if text.endswith("\n") or not text else "\n"
-            path.write_text(text + end, encoding="utf-8")
+            clean = textwrap.dedent(text).strip("\n")
+            path.write_text(f"{clean}\n" if clean else "", encoding="utf-8")
             os.utime(path, (self._clock, self._clock))
         importlib.invalidate_caches()
         return [module_of(file_of(name)) for name in sources]
