@@ -1,6 +1,7 @@
 #include <pybind11/pybind11.h>
 
 #include "hook/bindings_session.hpp"
+#include "hook/bindings_thread_gate.hpp"
 
 namespace py = pybind11;
 
@@ -20,4 +21,5 @@ PYBIND11_MODULE(_core, m) {
       },
       "Versions of what the compiled part was built with.");
   rehook::bind_session(m);
+  rehook::bind_thread_gate(m);
 }

@@ -46,7 +46,7 @@ PythonBatch::PythonBatch(std::vector<PythonReload> modules, std::vector<std::str
 PythonBatch::~PythonBatch() {
   if (!batch_ || !has_run_) return;
   SavedError pending = SavedError::take();
-  std::ignore = ask("forget_new_modules");
+  std::ignore = ask("undo");
   PyErr_Clear();
   if (pending) std::move(pending).restore();
 }
@@ -164,13 +164,17 @@ std::vector<PatchModule> PythonBatch::modules() const {
 
 PythonPatch PythonBatch::patch() const {
   PythonPatch patch;
+  patch.look_everywhere = sources_->has_left_functions();
   const Ref codes = Ref::steal(PyObject_GetAttrString(batch_.get(), "codes"));
   for (Py_ssize_t i = 0; codes && i < PyList_GET_SIZE(codes.get()); ++i) {
     PyObject* const entry = PyList_GET_ITEM(codes.get(), i);
     patch.codes.push_back({Ref::borrow(PyTuple_GET_ITEM(entry, 0)),
                            Ref::borrow(PyTuple_GET_ITEM(entry, 1)),
                            static_cast<int>(PyLong_AsLong(PyTuple_GET_ITEM(entry, 2))),
-                           Ref::borrow(PyTuple_GET_ITEM(entry, 3))});
+                           Ref::borrow(PyTuple_GET_ITEM(entry, 3)),
+                           PyTuple_GET_ITEM(entry, 4) == Py_None
+                               ? Ref()
+                               : Ref::borrow(PyTuple_GET_ITEM(entry, 4))});
   }
   for (const PythonReload& one : requests_) {
     const Ref module = loaded_module(one.name);

@@ -1,6 +1,7 @@
 #include "hook/python_sources.hpp"
 
 #include <algorithm>
+#include <chrono>
 
 namespace rehook {
 
@@ -101,6 +102,21 @@ bool PythonSources::is_known_to_fail(const std::string& module) const {
   now.name = source->file.name;
   measure_input(*fs_, now);
   return now.digest == *source->failed;
+}
+
+namespace {
+
+// Close enough: the compiled part is loaded before anybody reloads.
+const std::int64_t k_process_start =
+    std::chrono::duration_cast<std::chrono::nanoseconds>(
+        std::chrono::system_clock::now().time_since_epoch())
+        .count();
+
+}  // namespace
+
+bool PythonSources::is_older_than_process(const std::string& file) const {
+  FileStat stat;
+  return fs_->lookup(file.c_str(), stat) && stat.ctime_ns < k_process_start;
 }
 
 std::vector<std::string> PythonSources::names() const {

@@ -47,7 +47,13 @@ class PythonSources final {
   void note_failure(const std::string& module, const Digest& digest);
   [[nodiscard]] bool is_known_to_fail(const std::string& module) const;
   [[nodiscard]] std::vector<std::string> names() const;
+  // Some function that is alive could not get its definition's new code.
+  void note_left_functions() { has_left_functions_ = true; }
+  [[nodiscard]] bool has_left_functions() const { return has_left_functions_; }
 
+  // Whether the file is what it was when the process began, by the time of its last change of
+  // any kind, which nobody can set.
+  [[nodiscard]] bool is_older_than_process(const std::string& file) const;
   // Whether files below this path are the program's own: not those of the standard library, and
   // not below a site-packages folder.
   [[nodiscard]] bool is_own(const std::string& file);
@@ -56,6 +62,7 @@ class PythonSources final {
   FileSystem* fs_;
   std::map<std::string, Source> sources_;
   std::vector<std::string> library_folders_;
+  bool has_left_functions_ = false;
 };
 
 }  // namespace rehook

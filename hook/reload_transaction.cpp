@@ -196,9 +196,13 @@ Status ReloadTransaction::take_over() {
 namespace {
 
 // An object of a Python class whose slots changed, made anew.
-Ref renewed(PyObject* instance, PyObject* new_class) {
+Result<Ref> renewed(PyObject* instance, PyObject* new_class) {
   Ref made = call("rehook._python_instances", "renewed", {instance, new_class});
-  if (!made) PyErr_Clear();
+  if (!made) {
+    return Error{ErrorCode::failed_load, "an object of " +
+                                             string_attribute(new_class, "__qualname__") +
+                                             " cannot be made anew"};
+  }
   return made.get() == Py_None ? Ref() : made;
 }
 
@@ -250,7 +254,7 @@ Status ReloadTransaction::patch() {
   patch_ = std::make_unique<Patch>(std::move(modules), Ownership(std::move(names), is_code),
                                    std::move(variables), std::move(copies), std::move(python),
                                    std::move(seams));
-  patch_->plan();
+  if (Status status = patch_->plan(); !status) return python_failure(status.error().message);
   patch_->apply();
   REHOOK_TRY(classes_->check());
   for (const Item& item : items_) {

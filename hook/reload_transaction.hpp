@@ -81,6 +81,9 @@ class ReloadTransaction final {
   [[nodiscard]] std::map<std::string, std::size_t> statements() const {
     return python_ ? python_->ran() : std::map<std::string, std::size_t>();
   }
+  [[nodiscard]] bool has_left_functions() const {
+    return patch_ && patch_->report().has_left_functions;
+  }
   // Objects that were patched, by kind: function, method, property, class, instance, replaced.
   [[nodiscard]] std::map<std::string, std::size_t> patched() const {
     return patch_ ? patch_->report().done : std::map<std::string, std::size_t>();

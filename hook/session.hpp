@@ -186,6 +186,8 @@ class Session final {
   static void order_extensions(ExtensionNeeds& needs, Plan& plan);
   void plan_python(const Wanted& wanted, Retry retry, Plan& plan, ReloadSummary& summary);
   void add_python(const std::string& name, bool whole, Plan& plan);
+  // By its __rehook_exclude__.
+  [[nodiscard]] static bool is_excluding_itself(const std::string& name);
   [[nodiscard]] bool is_python(const std::string& name) const;
   Status tell_before(const Plan& plan);
   Status tell_after(const Plan& plan, const ReloadSummary& summary);

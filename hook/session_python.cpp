@@ -15,12 +15,20 @@ Ref setting_of(const std::string& module, const char* name) {
   return value;
 }
 
-bool is_excluding_itself(const std::string& module) {
+bool is_excluding(const std::string& module) {
   const Ref value = setting_of(module, "__rehook_exclude__");
   const bool is_true = value && PyObject_IsTrue(value.get()) == 1;
   PyErr_Clear();
   return is_true;
 }
+
+}  // namespace
+
+bool Session::is_excluding_itself(const std::string& name) {
+  return is_excluding(name);
+}
+
+namespace {
 
 // The topmost package around the module that asks to be reloaded whole, or "".
 std::string whole_package(const std::string& module) {
@@ -43,6 +51,8 @@ Ref names_of(const std::vector<std::string>& names) {
 bool Session::is_python(const std::string& name) const {
   if (sources_.find(name) != nullptr) return true;
   const Ref module = loaded_module(name);
+  const Ref spec = optional_attribute(module.get(), "__spec__");
+  if (string_attribute(spec.get(), "origin") == "frozen") return false;
   if (string_attribute(module.get(), "__file__").ends_with(".py")) return name != "__main__";
   const std::vector<std::string> known = sources_.names();
   return std::any_of(known.begin(), known.end(), [&](const std::string& other) {
@@ -61,6 +71,10 @@ void Session::add_python(const std::string& name, bool whole, Plan& plan) {
     const Ref module = loaded_module(name);
     const std::string file = string_attribute(module.get(), "__file__");
     if (!file.ends_with(".py")) return;
+    if (sources_.is_older_than_process(file)) {
+      sources_.remember(name, file);
+      return;
+    }
     sources_.remember_file(name, file);
     whole = true;
   }
@@ -74,9 +88,11 @@ void Session::plan_python(const Wanted& wanted, Retry retry, Plan& plan,
                           ReloadSummary& summary) {
   sources_.remember_loaded();
   std::set<std::string> packages;
+  std::vector<std::string> changed;
+  bool is_news = retry == Retry::always || !plan.modules.empty();
   for (const std::string& name : sources_.names()) {
     if (!is_wanted(name, wanted) || is_excluded(name) || !loaded_module(name) ||
-        extensions_.contains(name) || is_excluding_itself(name)) {
+        extensions_.contains(name) || is_excluding(name)) {
       continue;
     }
     const bool is_named = std::find(wanted.begin(), wanted.end(), name) != wanted.end();
@@ -91,8 +107,12 @@ void Session::plan_python(const Wanted& wanted, Retry retry, Plan& plan,
       }
       continue;
     }
-    // Told before; the reminder says it again.
-    if (!is_named && retry != Retry::always && sources_.is_known_to_fail(name)) continue;
+    is_news = is_news || is_named || !sources_.is_known_to_fail(name);
+    changed.push_back(name);
+  }
+  // Told before; the reminder says it again.
+  if (!is_news) changed.clear();
+  for (const std::string& name : changed) {
     const std::string package = whole_package(name);
     if (!package.empty()) packages.insert(package);
     add_python(name, false, plan);
@@ -100,7 +120,7 @@ void Session::plan_python(const Wanted& wanted, Retry retry, Plan& plan,
   for (const std::string& name : wanted) {
     // A module of an installed package: only when it is asked for by its name.
     if (sources_.find(name) == nullptr && !extensions_.contains(name) &&
-        !is_excluding_itself(name)) {
+        !is_excluding(name)) {
       add_python(name, true, plan);
     }
   }

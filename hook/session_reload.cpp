@@ -96,6 +96,7 @@ Status Session::finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary
   summary.patched = transaction.patched();
   summarize(transaction, plan, summary);
   REHOOK_TRY(tell_after(plan, summary));
+  if (transaction.has_left_functions()) sources_.note_left_functions();
   transaction.commit();
   commit_libraries(transaction.take_libraries());
   for (std::size_t i = 0; i < plan.modules.size(); ++i) {
@@ -368,7 +369,10 @@ std::vector<std::string> Session::modified(const std::string& path) {
   for (const std::string& name : sources_.names()) {
     const std::string& file = sources_.find(name)->file.name;
     const bool is_asked = path.empty() || file == path || file.starts_with(path + "/");
-    if (is_asked && loaded_module(name) && sources_.is_changed(name)) names.push_back(name);
+    if (is_asked && loaded_module(name) && !is_excluding_itself(name) &&
+        sources_.is_changed(name)) {
+      names.push_back(name);
+    }
   }
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());

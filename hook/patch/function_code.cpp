@@ -17,6 +17,12 @@ bool same_text(PyObject* one, PyObject* other) {
                           PyUnicode_Compare(one, other) == 0);
 }
 
+bool is_same_code(PyObject* one, PyCodeObject* other) {
+  const int same = PyObject_RichCompareBool(one, reinterpret_cast<PyObject*>(other), Py_EQ);
+  PyErr_Clear();
+  return same == 1;
+}
+
 PyCodeObject* code_of(PyObject* function) {
   return reinterpret_cast<PyCodeObject*>(PyFunction_GET_CODE(function));
 }
@@ -41,7 +47,8 @@ long FunctionCode::match(PyCodeObject* code) const {
   for (std::size_t i = 0; i < replacements_.size(); ++i) {
     const CodeReplacement& one = replacements_[i];
     if (one.line == code->co_firstlineno && same_text(one.qualname.get(), code->co_qualname) &&
-        same_text(one.file.get(), code->co_filename)) {
+        same_text(one.file.get(), code->co_filename) &&
+        (!one.old_code || is_same_code(one.old_code.get(), code))) {
       return static_cast<long>(i);
     }
   }
@@ -97,7 +104,7 @@ bool FunctionCode::is_all() const {
   });
 }
 
-void FunctionCode::find(const std::vector<PyObject*>& namespaces) {
+void FunctionCode::find(const std::vector<PyObject*>& namespaces, bool everywhere) {
   namespaces_ = namespaces;
   found_.assign(replacements_.size(), 0);
   if (replacements_.empty()) return;
@@ -108,7 +115,7 @@ void FunctionCode::find(const std::vector<PyObject*>& namespaces) {
       if (PyType_Check(value) || is_callable_kind(value)) look_at(value, 0);
     }
   }
-  if (is_all()) return;
+  if (!everywhere && is_all()) return;
   struct Context {
     FunctionCode* self;
     std::unordered_set<PyObject*> files;  // known by address: those of one module are one object

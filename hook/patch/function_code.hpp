@@ -14,6 +14,7 @@ struct CodeReplacement {
   Ref qualname;  // str, as in co_qualname
   int line = 0;  // co_firstlineno
   Ref code;
+  Ref old_code = {};  // itself, where several have the same place
 };
 
 // Gives Python functions the code of their definitions' new source: all functions of a
@@ -29,8 +30,8 @@ class FunctionCode final {
 
   // Looks for the functions in the namespaces of `modules`; goes over the heap only when
   // somebody else holds code that was found there, or some code was not found. The collector
-  // must be off.
-  void find(const std::vector<PyObject*>& namespaces);
+  // must be off. `everywhere`: in any case, because an earlier replacement left some out.
+  void find(const std::vector<PyObject*>& namespaces, bool everywhere);
   void replace();
 
   [[nodiscard]] std::size_t count() const { return functions_.size(); }

@@ -193,7 +193,10 @@ void HeapPass::dict(PyObject* referrer) {
       continue;
     }
     if (is_plain_key(name.get())) {
-      std::ignore = journal_->set_item(referrer, name.get(), to.get());
+      PyObject* const was = PyDict_GetItemWithError(referrer, name.get());
+      if (journal_->set_item(referrer, name.get(), to.get()) && targets_->shells.contains(was)) {
+        journal_->release_on_commit(was);
+      }
       if (owner != class_dicts_.end()) PyType_Modified(owner->second);
     } else {
       late_.push_back({Ref::borrow(referrer), name, to});
@@ -213,6 +216,7 @@ void HeapPass::list(PyObject* referrer) {
       continue;
     }
     journal_->set_list_item(referrer, i, to);
+    if (targets_->shells.contains(item)) journal_->release_on_commit(item);
     ++report_.replaced["list"];
   }
 }

@@ -196,19 +196,19 @@ class Pairing {
 
   void pair_python(const Ref& old, const Ref& fresh, const PatchModule& module,
                    const std::string& name, bool is_definition) {
-    if (old.get() == fresh.get() || !is_code_like(old.get()) || !is_code_like(fresh.get())) return;
-    if (!is_made_here(old.get(), module.name, is_definition) ||
-        !is_made_here(fresh.get(), module.name, is_definition)) {
+    if (old.get() == fresh.get() || !is_code_like(old.get()) ||
+        PyCallable_Check(fresh.get()) == 0 ||
+        !is_made_here(old.get(), module.name, is_definition) || is_alias(old.get(), module, name)) {
       return;
     }
     if (!seen_.insert(old.get()).second) return;
     const std::string place = module.name + "." + name;
-    if (is_python_class(old.get()) && is_python_class(fresh.get())) {
+    if (is_python_class(old.get()) && is_python_class(fresh.get()) &&
+        is_made_here(fresh.get(), module.name, false)) {
       pair_python_classes(old, fresh, module, name);
     } else if (PyFunction_Check(old.get()) && PyFunction_Check(fresh.get())) {
-      if (string_attribute(old.get(), "__qualname__") !=
-              string_attribute(fresh.get(), "__qualname__") &&
-          !is_definition) {
+      if (!is_made_here(fresh.get(), module.name, is_definition)) {
+        pairs_.replaced.push_back({old, fresh, place});
         return;
       }
       pair_closures(old.get(), fresh.get(), module, 0);
@@ -219,6 +219,19 @@ class Pairing {
     } else {
       pairs_.replaced.push_back({old, fresh, place});
     }
+  }
+
+  // `g = f`: the function goes on being f, whatever g is now.
+  [[nodiscard]] static bool is_alias(PyObject* object, const PatchModule& module,
+                                     const std::string& name) {
+    const std::string own = string_attribute(object, "__qualname__");
+    if (own == name || own.empty()) return false;
+    const Ref key = from_string(own);
+    const bool is_alias =
+        PyDict_GetItemWithError(module.python->before.get(), key.get()) == object &&
+        PyDict_Contains(PyModule_GetDict(module.after.get()), key.get()) == 1;
+    PyErr_Clear();
+    return is_alias;
   }
 
   // What a decorator wraps, which somebody may hold without the wrapper.

@@ -65,7 +65,7 @@ Patch::Patch(std::vector<PatchModule> modules, Ownership ownership,
                         return nullptr;
                       }) {}
 
-void Patch::plan() {
+Status Patch::plan() {
   const TraceStep step("patch.plan");
   pairs_ = pair_modules(modules_, ownership_, callables_, seams_.judge);
   for (const ObjectPair& pair : pairs_.classes) {
@@ -75,12 +75,12 @@ void Patch::plan() {
     enums_[pair.before.get()] = pair_members(type_of(pair.before), type_of(pair.after), true);
   }
   for (const auto& [shadow, real] : python_.stand_ins) successors_.add(shadow.get(), real.get());
-  renew_instances();
   PyErr_Clear();
+  return renew_instances();
 }
 
 // Objects of Python classes that were made anew, because their slots changed, are made anew, too.
-void Patch::renew_instances() {
+Status Patch::renew_instances() {
   std::map<PyTypeObject*, const ObjectPair*> wanted;
   std::unordered_set<PyTypeObject*> types;
   for (const ObjectPair& pair : pairs_.replaced) {
@@ -88,7 +88,7 @@ void Patch::renew_instances() {
     wanted[type_of(pair.before)] = &pair;
     types.insert(type_of(pair.before));
   }
-  if (types.empty() || !seams_.renew) return;
+  if (types.empty() || !seams_.renew) return ok_status();
   std::vector<Ref> found;
   {
     const GcPause pause;
@@ -96,16 +96,17 @@ void Patch::renew_instances() {
   }
   for (const Ref& instance : found) {
     const ObjectPair& pair = *wanted[Py_TYPE(instance.get())];
-    Ref made = seams_.renew(instance.get(), pair.after.get());
+    REHOOK_ASSIGN_OR_RETURN(Ref made, seams_.renew(instance.get(), pair.after.get()));
     if (made && made.get() != instance.get()) renewed_.emplace_back(instance, std::move(made));
   }
+  return ok_status();
 }
 
 void Patch::apply() {
   const TraceStep step("patch.apply");
   const GcPause pause;
   applied_ = true;
-  functions_.find(python_.namespaces);
+  functions_.find(python_.namespaces, python_.look_everywhere);
   functions_.replace();
   adopt_classes();
   adopt_python_classes();
@@ -118,6 +119,7 @@ void Patch::apply() {
   for (const auto& [kind, count] : callables_.counts()) report_.done[kind] += count;
   if (functions_.count() > 0) report_.done["function"] += functions_.count();
   if (!renewed_.empty()) report_.done["instance"] += renewed_.size();
+  report_.has_left_functions = !functions_.left().empty();
   for (const auto* list : {&functions_.left(), &python_classes_.left()}) {
     for (const auto& [what, why] : *list) report_.left.push_back({what, why, 0, nullptr});
   }
@@ -259,7 +261,10 @@ HeapTargets Patch::heap_targets() {
     targets.references.add(pair.before.get(), pair.after.get());
     if (PyType_Check(pair.before.get())) targets.retired.insert(pair.before.get());
   }
-  for (const auto& [old, fresh] : renewed_) targets.references.add(old.get(), fresh.get());
+  for (const auto& [old, fresh] : renewed_) {
+    targets.references.add(old.get(), fresh.get());
+    targets.shells.insert(old.get());
+  }
   for (const ObjectPair& pair : pairs_.python_classes) {
     targets.adopted.insert(pair.after.get());
     targets.shells.insert(pair.after.get());

@@ -40,7 +40,7 @@ struct PatchSeams {
   std::function<std::optional<std::size_t>(PyObject* type)> count_instances = {};
   // An object of the new class with the content of `instance`, whose class was made anew with
   // other slots; null when that cannot be. Runs Python code, while the plan is made.
-  std::function<Ref(PyObject* instance, PyObject* new_class)> renew = {};
+  std::function<Result<Ref>(PyObject* instance, PyObject* new_class)> renew = {};
 };
 
 // What the Python modules of a reload bring along.
@@ -48,13 +48,15 @@ struct PythonPatch {
   std::vector<CodeReplacement> codes;
   std::vector<PyObject*> namespaces;           // where their functions are looked for first
   std::vector<std::pair<Ref, Ref>> stand_ins;  // shadow -> what it stands for
-  bool is_closed = false;  // nothing outside of the shadows refers to them or their content
+  bool look_everywhere = false;  // see FunctionCode::find()
+  bool is_closed = false;        // nothing outside of the shadows refers to them or their content
 };
 
 struct PatchReport {
   std::map<std::string, std::size_t> done;  // kind -> objects patched
   std::vector<LeftBehind> left;
   std::size_t objects = 0;  // looked at by the heap pass
+  bool has_left_functions = false;
 };
 
 // Makes every reference that the program holds to the functions and classes of a module run
@@ -77,7 +79,8 @@ class Patch final {
   Patch(const Patch&) = delete;
   Patch& operator=(const Patch&) = delete;
 
-  void plan();
+  // failed_load: the code of a class whose objects are made anew raised; the exception stays set.
+  Status plan();
   void apply();
   // What may run code of keys that are compared; after the last raw write of the reload.
   void settle();
@@ -89,7 +92,7 @@ class Patch final {
  private:
   void adopt_classes();
   void adopt_python_classes();
-  void renew_instances();
+  Status renew_instances();
   void take_namespaces();
   void take_module_words(const ObjectPair& pair);
   void patch_callables();

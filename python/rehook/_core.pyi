@@ -10,6 +10,14 @@ version: str
 def versions() -> dict[str, str]:
     """Versions of what the compiled part was built with: "rehook", "libgit2", "xxHash", ..."""
 
+def _thread_gate(
+    file_names: list[str], limit: int, callback: Callable[[int], object], longest_stop: int
+) -> int:
+    """For tests: close a gate, call callback(threads inside), open it; times are in ms.
+
+    Gives the number of threads that went on before it was opened.
+    """
+
 class ModuleFinder:
     """The entry of `sys.meta_path`."""
 

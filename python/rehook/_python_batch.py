@@ -12,9 +12,12 @@ import builtins
 import functools
 import sys
 import types
+import weakref
 
 from rehook._python_changes import CallableChange, Changes, class_change, is_same_constant
 from rehook._python_world import World
+from rehook._registrations import Registrations
+from rehook._side_effects import SideEffects
 from rehook._statements import Source, Statement, compare, same, same_but_bodies
 
 TYPE_CHECKING = False
@@ -26,6 +29,12 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "Member"]
 
 _MISSING = object()
+# What the last run of its statement gave a class; what else it has came from outside.
+_made_attributes: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
+_COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match) + (
+    (ast.TryStar,) if sys.version_info >= (3, 11) else ()
+)
+_MODES = ("full", "package", "statements")
 _ROUNDS = 4  # how often statements of modules that import each other are looked at again
 
 
@@ -51,8 +60,9 @@ class Member:
         self.is_package = hasattr(module, "__path__")
         self.namespace: dict[str, object] = module.__dict__  # its shadow's, once there is one
         self.before: dict[str, object] = {}
-        self.due: list[Statement] = []  # to run because their own text changed
+        self.due: set[int] = set()  # ids of the statements whose own text changed
         self.ran: set[int] = set()
+        self.is_dropped = False
         self.flags = new.future_flags
         self._definitions: dict[str, Statement] | None = None
 
@@ -67,6 +77,24 @@ class Member:
                     found[name] = one
             self._definitions = found
         return self._definitions
+
+    def binders(self) -> dict[str, list[int]]:
+        """Give the names that several statements bind, with the statements' places."""
+        found: dict[str, list[int]] = {}
+        for at, one in enumerate(self.new.statements):
+            for name in one.binds:
+                found.setdefault(name, []).append(at)
+        return {name: places for name, places in found.items() if len(places) > 1 and name != "*"}
+
+    def keep(self) -> set[str]:
+        """Give the names of `__rehook_keep__`. Raises `TypeError` for one that makes no sense."""
+        names = self.namespace.get("__rehook_keep__", ())
+        if isinstance(names, str):
+            return {names}
+        if not isinstance(names, (tuple, list, set, frozenset)):
+            message = f"{self.name}.__rehook_keep__ takes names, not {type(names).__name__}"
+            raise TypeError(message)
+        return {one for one in names if isinstance(one, str)}
 
     def value(self, name: str) -> object:
         """Give what the name stands for in the module, or a value that nothing equals."""
@@ -98,9 +126,13 @@ class Batch:
         self._order: list[list[Member]] = []
         self._changes = Changes(self.members)
         self._world = World(self.members)
+        self._effects: SideEffects | None = None
+        self._attributes: list[tuple[type, frozenset[str]]] = []
         self._staged: dict[str, tuple[types.ModuleType, types.ModuleType]] = {}
         # For the compiled part, after run():
-        self.codes: list[tuple[str, str, int, types.CodeType]] = []
+        # (file, qualified name, first line) of the old code, the new code, and the old code itself
+        # where that alone tells it from others.
+        self.codes: list[tuple[str, str, int, types.CodeType, types.CodeType | None]] = []
         self.functions = 0  # definitions whose code is another one
         self.running = ""  # the module whose statements run
 
@@ -126,7 +158,7 @@ class Batch:
 
     def _compare(self, member: Member, code: types.CodeType) -> None:
         if member.whole or member.old is None:
-            member.due = list(member.new.statements)
+            member.due = {id(one) for one in member.new.statements}
             if member.old is not None:
                 self._pair_codes(member, member.old, code)
                 self._note_gone(member, member.old)
@@ -134,19 +166,26 @@ class Batch:
         pairs = compare(member.old.statements, member.new.statements)
         for statement, was in pairs:
             if was is None:
-                member.due.append(statement)
+                member.due.add(id(statement))
             elif statement.text == was.text:
                 continue
             elif not same_but_bodies(was.node, statement.node):
                 if statement.is_class and _only_methods_differ(was.node, statement.node):
                     self._note_class(member, statement, was)
                     continue
-                member.due.append(statement)
+                member.due.add(id(statement))
                 self._note_class(member, statement, was)
             elif not same(was.node, statement.node):
                 self._note_bodies(member, statement, was)
         self._pair_codes(member, member.old, code)
         self._note_gone(member, member.old)
+        # What a statement that is gone had bound is bound by those that are left.
+        kept = {id(was) for _, was in pairs if was is not None}
+        for was in member.old.statements:
+            if id(was) not in kept:
+                member.due.update(
+                    id(one) for one in member.new.statements if one.binds & was.binds - {"*"}
+                )
 
     def _note_gone(self, member: Member, old: Source) -> None:
         for name in old.binds() - member.new.binds() - {"*"}:
@@ -184,12 +223,20 @@ class Batch:
         after: dict[str, list[tuple[int, ast.AST]]] = {}
         for function in member.new.functions():
             after.setdefault(function.qualname, []).append((function.line, function.node))
+        old_codes: dict[tuple[str, int], list[types.CodeType]] = {}
+        if any(len({one[0] for one in places}) < len(places) for places in before.values()):
+            # Several of one name on one line can only be told apart by what they do.
+            _collect_codes(compile(old.text, member.file, "exec", dont_inherit=True), old_codes)
         for qualname, places in before.items():
+            seen: dict[int, int] = {}
             targets = after.get(qualname, [])
             if len(targets) != len(places):
                 targets = _nearest(places, targets)
             used: dict[int, int] = {}
             for (line, node), target in zip(places, targets, strict=False):
+                twins = old_codes.get((qualname, line), [])
+                nth = seen.get(line, 0)
+                seen[line] = nth + 1
                 if target is None:
                     continue
                 found = codes.get((qualname, target[0]), [])
@@ -200,7 +247,8 @@ class Batch:
                 if line == target[0] and same(node, target[1]) and _same_place(node, target[1]):
                     continue
                 self.functions += 1
-                self.codes.append((member.file, qualname, line, found[at]))
+                twin = twins[nth] if len(twins) > 1 and nth < len(twins) else None
+                self.codes.append((member.file, qualname, line, found[at], twin))
 
     def _add_importers(self) -> None:
         """Take in, of all modules of the program, those that import from these, and so on."""
@@ -266,14 +314,42 @@ class Batch:
 
     def _run_member(self, member: Member) -> bool:
         ran = False
-        due = {id(one) for one in member.due}
-        for statement in member.new.statements:
+        self._drop_gone(member)
+        binders = member.binders()
+        for at, statement in enumerate(member.new.statements):
             if id(statement) in member.ran:
                 continue
-            if id(statement) in due or self._changes.affects(member, statement):
+            if id(statement) not in member.due and not self._changes.affects(member, statement):
+                continue
+            for one in self._first(member, at, binders):
+                if id(one) not in member.ran:
+                    self._execute(member, one)
+            if id(statement) not in member.ran:
                 self._execute(member, statement)
-                ran = True
+            ran = True
         return ran
+
+    def _first(
+        self, member: Member, at: int, binders: dict[str, list[int]]
+    ) -> list[Statement]:
+        """Give the statements that have to run before one that changes what they made.
+
+        `X = 1`, `X += 1`: from its start. Those behind it that bind the same names run, too.
+        """
+        statements = member.new.statements
+        wanted: set[int] = set()
+        waiting = [at]
+        while waiting:
+            here = waiting.pop()
+            reads = {use.chain[0] for use in statements[here].uses if len(use.chain) == 1}
+            for name in statements[here].binds:
+                for other in binders.get(name, ()):
+                    if other < here and name in reads and other not in wanted:
+                        wanted.add(other)
+                        waiting.append(other)
+                    elif other > here:
+                        member.due.add(id(statements[other]))
+        return [statements[i] for i in sorted(wanted)]
 
     def _execute(self, member: Member, statement: Statement) -> None:
         member.ran.add(id(statement))
@@ -282,6 +358,8 @@ class Batch:
             self._world.enter()
         for use in statement.uses:
             self._freshen(member, use.chain)
+        if isinstance(statement.node, _COMPOUND):
+            self._unbind(member, statement)
         code = compile(
             ast.Module(body=[statement.node], type_ignores=[]),
             member.file,
@@ -291,7 +369,7 @@ class Batch:
         )
         is_star = "*" in statement.binds
         old_stars = self._world.old_star_names(statement.node, member) if is_star else frozenset()
-        exec(code, member.namespace)  # noqa: S102 - the module's own source
+        self._run_code(member, statement, code)
         stars = self._world.star_names(statement.node, member) if is_star else frozenset()
         for name in old_stars - stars:
             if member.namespace.get(name, _MISSING) is member.before.get(name, _MISSING):
@@ -300,6 +378,49 @@ class Batch:
         if isinstance(statement.node, ast.Expr) and member.new.statements[0] is statement:
             _take_docstring(member, statement.node)
         self._note_results(member, statement, stars)
+
+    def _run_code(self, member: Member, statement: Statement, code: types.CodeType) -> None:
+        if self._effects is None:
+            own = [one[0] for one in self._others.values()]
+            self._effects = SideEffects({id(m): m for m in (*own, *self._modules())}.values())
+        self._effects.refresh()
+        again = bool(statement.name) and statement.name in member.before
+        try:
+            exec(code, member.namespace)  # noqa: S102 - the module's own source
+        except Exception:
+            self._effects.note(again=False)
+            if not again or not self._register_anew(member, statement, code):
+                raise
+        self._effects.note(again=again)
+
+    def _modules(self) -> list[types.ModuleType]:
+        return [one.module for one in self.members.values()]
+
+    def _register_anew(
+        self, member: Member, statement: Statement, code: types.CodeType
+    ) -> bool:
+        """Run a definition again without what it has registered before: some registry refused."""
+        assert self._effects is not None
+        registrations = Registrations(member.before[statement.name])
+        if not registrations.hide():
+            return False
+        try:
+            exec(code, member.namespace)  # noqa: S102 - the module's own source
+        except Exception:  # noqa: BLE001 - the first failure is told
+            return False
+        finally:
+            registrations.show()
+        return True
+
+    def _unbind(self, member: Member, statement: Statement) -> None:
+        """What another branch of the statement bound the last time is not bound this time."""
+        bound_elsewhere: set[str] = set()
+        for one in member.new.statements:
+            if one is not statement:
+                bound_elsewhere |= one.binds
+        for name in statement.binds - bound_elsewhere - {"*"}:
+            if member.namespace.get(name, _MISSING) is member.before.get(name, _MISSING):
+                member.namespace.pop(name, None)
 
     def _freshen(self, member: Member, chain: tuple[str, ...]) -> None:
         """Define anew, in the shadows, what the statement is about to call and whose code changed.
@@ -326,6 +447,10 @@ class Batch:
         self, member: Member, statement: Statement, stars: frozenset[str]
     ) -> None:
         names = set(statement.binds) | stars
+        if "__rehook_mode__" in names:
+            _check_mode(member)
+        for name in member.keep() & names & member.before.keys():
+            member.namespace[name] = member.before[name]
         fresh_changes = False
         for name in names - {"*"}:
             before = member.before.get(name, _MISSING)
@@ -333,7 +458,7 @@ class Batch:
             if before is after or (before is not _MISSING and self._world.real(after) is before):
                 continue
             fresh_changes = True
-            if before is not _MISSING and self._stays(before, after):
+            if before is not _MISSING and self._stays(member, name, before, after):
                 if self._changes.known(before) is None:
                     change = CallableChange(before, is_class=isinstance(before, type))
                     self._changes.add_callable(change)
@@ -344,33 +469,54 @@ class Batch:
         if fresh_changes:
             self._changes.forget_negative_answers()
 
-    def _stays(self, before: object, after: object) -> bool:
+    def _stays(self, member: Member, name: str, before: object, after: object) -> bool:
         """Tell whether the old object will serve the new code: then its holders need not run."""
+        if getattr(before, "__module__", None) != member.name:
+            # What a decorator of another module made of a function of this one.
+            if not (isinstance(before, types.FunctionType) and name in member.definitions):
+                return False
+            home = sys.modules.get(before.__module__)
+            if getattr(home, before.__qualname__, None) is before:
+                return False
         if isinstance(before, type) and isinstance(after, type):
-            return not self._class_obstacle(before, after)
-        return isinstance(before, types.FunctionType) and isinstance(after, types.FunctionType)
+            return before.__qualname__ == after.__qualname__ and not self._class_obstacle(
+                before, after
+            )
+        if not (
+            isinstance(before, types.FunctionType) and isinstance(after, types.FunctionType)
+        ):
+            return False
+        own = before.__qualname__
+        # An alias (`g = f`) that got a function of its own.
+        return own == name or member.before.get(own) is not before or own not in member.namespace
 
     # ------------------------------------------------------------ the outcome
 
-    def _tidy(self, member: Member) -> None:
-        """Take away what the new source does not bind any more; keep what is to be kept."""
-        gone = set() if member.old is None else member.old.binds() - member.new.binds() - {"*"}
-        if gone and not member.before:
+    def _drop_gone(self, member: Member) -> None:
+        """Take away what the new source does not bind any more, before anything runs."""
+        if member.old is None or member.is_dropped:
+            return
+        member.is_dropped = True
+        gone = member.old.binds() - member.new.binds() - {"*"}
+        had_doc, has_doc = (_has_docstring(one) for one in (member.old, member.new))
+        if not gone and (has_doc or not had_doc):
+            return
+        if not member.before:
             self._world.enter()
+        for name in gone - member.keep():
+            if member.namespace.get(name, _MISSING) is member.before.get(name, _MISSING):
+                member.namespace.pop(name, None)
+        if had_doc and not has_doc:
+            member.namespace["__doc__"] = None
+
+    def _tidy(self, member: Member) -> None:
         namespace = member.namespace
-        keep = namespace.get("__rehook_keep__", ())
-        if isinstance(keep, str):
-            keep = (keep,)
-        kept = set(keep) if isinstance(keep, (tuple, list, set, frozenset)) else set()
-        for name in gone - kept:
-            if namespace.get(name, _MISSING) is member.before.get(name, _MISSING):
-                namespace.pop(name, None)
-        for name in kept & member.before.keys():
-            namespace[name] = member.before[name]
-        for name, after in namespace.items():
+        for name, after in namespace.items() if member.before else ():
             before = member.before.get(name, _MISSING)
             if before is not after and is_same_constant(before, after):
                 namespace[name] = before
+            elif isinstance(before, type) and isinstance(after, type):
+                self._attributes.append((before, frozenset(vars(after))))
 
     def namespaces(self) -> list[tuple[str, types.ModuleType, types.ModuleType, dict[str, object]]]:
         """Give (name, module, shadow module, namespace before) of every module with a shadow."""
@@ -381,8 +527,10 @@ class Batch:
         """What was imported for the first time."""
         return self._world.new_modules
 
-    def forget_new_modules(self) -> None:
-        """Undo the imports of new modules."""
+    def undo(self) -> None:
+        """Undo what the statements did to the program's containers, and imports of new modules."""
+        if self._effects is not None:
+            self._effects.undo()
         for name, module in self._world.new_modules.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]
@@ -397,12 +545,18 @@ class Batch:
         return {name: len(one.ran) for name, one in self.members.items() if one.ran}
 
     def class_members(self) -> dict[str, dict[str, frozenset[str]]]:
-        """Give what the class bodies bound before: module -> class -> names."""
-        return {
-            name: (one.old or one.new).class_members()
-            for name, one in self.members.items()
-            if one.before
-        }
+        """Give what the class statements made before: module -> class -> names."""
+        found = {}
+        for name, one in self.members.items():
+            if not one.before:
+                continue
+            classes = (one.old or one.new).class_members()
+            for qualname in classes:
+                obj = one.before.get(qualname)
+                if isinstance(obj, type):
+                    classes[qualname] |= _made_attributes.get(obj, frozenset())
+            found[name] = classes
+        return found
 
     def definition_names(self) -> dict[str, list[str]]:
         """Give the names that `def` and `class` statements bind, by module."""
@@ -448,8 +602,26 @@ class Batch:
         for name, _, _, _, new_text, _ in self._requests:
             _remember_source(name, new_text, self.members[name].new)
         self._world.leave()
+        for kind, names in self._attributes:
+            _made_attributes[kind] = names
         for one in caches:
             one.cache_clear()  # type: ignore[attr-defined]
+
+
+def _has_docstring(source: Source) -> bool:
+    first = source.statements[0].node if source.statements else None
+    return (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    )
+
+
+def _check_mode(member: Member) -> None:
+    mode = member.namespace.get("__rehook_mode__")
+    if mode is not None and mode not in _MODES:
+        message = f"{member.name}.__rehook_mode__ is {mode!r}; it can be {', '.join(_MODES)}"
+        raise ValueError(message)
 
 
 def _renewed(change: CallableChange | None, after: object) -> CallableChange:
@@ -457,7 +629,7 @@ def _renewed(change: CallableChange | None, after: object) -> CallableChange:
     assert change is not None
     found = CallableChange(after, is_class=change.is_class)
     found.members, found.values = change.members, change.values
-    found.construction = change.construction
+    found.construction, found.inherited = change.construction, change.inherited
     return found
 
 

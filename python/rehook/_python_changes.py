@@ -7,6 +7,7 @@ import types
 
 from rehook._statements import (
     CALLS,
+    DERIVES,
     HOLDS,
     READS,
     Statement,
@@ -37,7 +38,7 @@ class CallableChange:
     The object itself stays, so whoever holds it follows; what was computed with it may not.
     """
 
-    __slots__ = ("construction", "is_class", "members", "obj", "values")
+    __slots__ = ("construction", "inherited", "is_class", "members", "obj", "values")
 
     def __init__(self, obj: object, *, is_class: bool) -> None:
         self.obj = obj  # keeps its id from being used again
@@ -45,9 +46,13 @@ class CallableChange:
         self.members: set[str] = set()  # of a class: methods with other code
         self.values: set[str] = set()  # of a class: attributes with another value
         self.construction = not is_class
+        # Of a class: those that derive from it are made differently now.
+        self.inherited = False
 
     def concerns(self, rest: tuple[str, ...], how: str) -> bool:
         """Tell whether reading it, or its attributes `rest`, in that way gives another result."""
+        if how == DERIVES:
+            return self.inherited and not rest
         if not self.is_class:
             return how != HOLDS
         if rest:
@@ -60,7 +65,7 @@ def class_change(old: ast.ClassDef, new: ast.ClassDef, obj: object) -> CallableC
     change = CallableChange(obj, is_class=True)
     header = (old.bases, old.keywords, old.decorator_list)
     if not same(list(header), [new.bases, new.keywords, new.decorator_list]):
-        change.construction = True
+        change.construction = change.inherited = True
     before = [Statement(one, _key(one)) for one in old.body]
     after = [Statement(one, _key(one)) for one in new.body]
     kept: set[int] = set()
@@ -83,7 +88,12 @@ def _key(node: ast.stmt) -> str:
 
 
 def _note_member(change: CallableChange, statement: Statement, *, decorated: bool) -> None:
+    # A member that was added, removed or has other content.
     is_function = isinstance(statement.node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    if "__init_subclass__" in statement.binds or any(
+        "abstract" in ast.dump(one) for one in getattr(statement.node, "decorator_list", ())
+    ):
+        change.inherited = True
     (change.members if is_function else change.values).update(statement.binds)
     if statement.binds & _CONSTRUCTION or (decorated and not is_function):
         change.construction = True

@@ -21,6 +21,7 @@ _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 # How a statement uses a name while it runs.
 HOLDS = "holds"  # puts the object somewhere: an alias, a display, a default, a base class
 CALLS = "calls"  # calls it
+DERIVES = "derives"  # makes a class with it as a base
 READS = "reads"  # anything else: compares it, hands it to a function that may call it
 
 
@@ -400,7 +401,11 @@ class _Uses:
             for one in node.decorator_list:
                 self.decorator(one)
             for one in node.bases:
-                self.expression(one, HOLDS)
+                chain = _chain(one)
+                if chain:
+                    self.found.append(Use(chain, DERIVES))
+                else:
+                    self.expression(one, HOLDS)
             for keyword in node.keywords:
                 self.expression(keyword.value, HOLDS)
             for inner in node.body:

@@ -77,7 +77,10 @@ list_missing() {
   pc libxxhash || need libxxhash-dev xxhash-devel
   pc libdw || need libdw-dev elfutils-devel
   pc nlohmann_json || need nlohmann-json3-dev json-devel
-  if wants native; then pc gtest || need libgtest-dev gtest-devel; fi
+  if wants native; then
+    pc gtest || need libgtest-dev gtest-devel
+    has clang++ || need clang clang # some cases read what both compilers write
+  fi
   if wants valgrind; then has valgrind || need valgrind valgrind; fi
   if wants asan; then has_sanitizers || need g++ "libasan libubsan"; fi
   if wants lint; then has clang-tidy || need clang-tidy clang-tools-extra; fi
