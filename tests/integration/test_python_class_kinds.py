@@ -61,6 +61,17 @@ def a_first_base_and_none(t, m, u):
     assert derived.own() == 1
 
 
+@case(m="class B: pass\nclass C(B):\n    x = 1", u="import m\nclass D(m.C): pass")
+def a_class_that_loses_its_base(t, m, u):
+    old, derived = m.C(), u.D()
+    old.here = 1
+    t.edit("m", "class C(B)", "class C")
+    for one in (old, m.C(), derived, u.D()):
+        one.later = 2
+        assert vars(one)["later"] == weakref.ref(one)().later == 2
+    assert old.here == 1
+
+
 @case(a="class A:\n    def v(self): return 1", b="from a import A\nX = A()")
 def a_new_class_over_one_that_changed(t, a, b):
     t.save(

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import functools
 import gc
+import inspect
 import queue
 import types
 import weakref
@@ -261,6 +262,18 @@ def a_decorator_comes_and_goes(t, m, u):
     wrapped = m.f
     t.edit("m", "@deco()\n@deco('outer')\ndef f(): return 2", "def f(): return 3")
     assert m.f() == u.f() == f() == held[0]() == wrapped() == 3
+
+
+@case(
+    deco=DECO + "def tag(fn):\n    fn.tag = 1\n    return fn\n",
+    m="from deco import deco, tag\n@tag\n@deco()\ndef f(a=1): return a\n@tag\ndef g(): return 1",
+)
+def what_a_decorator_left_goes_with_it(t, m):
+    f, g = m.f, m.g
+    g.mine = 5
+    t.save(m="from deco import deco, tag\ndef f(a=2): return a\ndef g(): return 2")
+    assert (f(), str(inspect.signature(f)), vars(f)) == (2, "(a=2)", {})
+    assert (g(), vars(g)) == (2, {"mine": 5})
 
 
 @case(

@@ -12,6 +12,19 @@ def a_name_no_longer_imported(t, m, u):
     assert not hasattr(u, "f")
 
 
+@case(
+    a="def f(): return 1",
+    b="from a import *",
+    c="from a import f",
+    d="from b import *\nfrom c import *",
+)
+def a_name_from_two_star_imports(t, a, b, c, d):
+    t.save(c="X = 1")
+    assert (d.f, d.X, d.f()) == (a.f, 1, 1)
+    t.save(b="Y = 1")
+    assert not hasattr(d, "f")
+
+
 @case(m="X = 1\ndef f(): return 1\nclass C: pass\nimport json\nY = 2", u="import m")
 def removed_names_go(t, m, u):
     t.save(m="Y = 2")

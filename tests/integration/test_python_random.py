@@ -132,7 +132,8 @@ class Held:
             if isinstance(value, (type, types.FunctionType)) or hasattr(value, "cache_info"):
                 self.things.setdefault(key, value)
             if isinstance(value, enum.EnumMeta):
-                self.members.setdefault(key, {}).update(value.__members__)
+                held = self.members.get(key, {})
+                self.members[key] = {n: held.get(n, one) for n, one in value.__members__.items()}
             elif isinstance(value, type):
                 self.instances.setdefault(key, value())
             elif (
