@@ -128,8 +128,8 @@ Status PythonBatch::run(const std::vector<Compiled>& compiled) {
                    " again failed");
   }
   const Ref namespaces = ask("namespaces"), classes = ask("class_members"),
-            definitions = ask("definition_names"), ran = ask("ran");
-  if (!namespaces || !classes || !definitions || !ran) return failure("taking stock");
+            definitions = ask("definition_names"), ran = ask("ran"), decorated = ask("decorated_names");
+  if (!namespaces || !classes || !definitions || !ran || !decorated) return failure("taking stock");
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(namespaces.get()); ++i) {
     PyObject* const entry = PyList_GET_ITEM(namespaces.get(), i);
     PatchModule module;
@@ -139,6 +139,7 @@ Status PythonBatch::run(const std::vector<Compiled>& compiled) {
     module.after = Ref::borrow(PyTuple_GET_ITEM(entry, 2));
     auto names = std::make_shared<PythonNames>();
     names->before = Ref::borrow(PyTuple_GET_ITEM(entry, 3));
+    names->decorated = strings_in(PyDict_GetItemWithError(decorated.get(), name));
     names->definitions = strings_in(PyDict_GetItemWithError(definitions.get(), name));
     PyObject* const its_classes = PyDict_GetItemWithError(classes.get(), name);
     PyObject *key = nullptr, *value = nullptr;
@@ -195,6 +196,16 @@ PythonPatch PythonBatch::patch() const {
   patch.is_closed = closed && closed.get() == Py_True;
   PyErr_Clear();
   return patch;
+}
+
+std::vector<Ref> PythonBatch::files() const {
+  std::vector<Ref> files;
+  const Ref list = batch_ ? ask("files") : Ref();
+  for (Py_ssize_t i = 0; list && i < PyList_GET_SIZE(list.get()); ++i) {
+    files.push_back(Ref::borrow(PyList_GET_ITEM(list.get(), i)));
+  }
+  PyErr_Clear();
+  return files;
 }
 
 std::unordered_set<const PyObject*> PythonBatch::own_containers() const {

@@ -49,6 +49,8 @@ class PythonBatch final {
 
   [[nodiscard]] std::vector<PatchModule> modules() const;
   [[nodiscard]] PythonPatch patch() const;
+  // The files whose code changes hands, as in co_filename.
+  [[nodiscard]] std::vector<Ref> files() const;
   // Containers that are not the program's.
   [[nodiscard]] std::unordered_set<const PyObject*> own_containers() const;
   void commit();

@@ -38,7 +38,7 @@ void PythonSources::remember_file(const std::string& module, const Path& file) {
 }
 
 void PythonSources::adopt(const std::string& module, std::string text, const Input& file) {
-  sources_[module] = {file, std::move(text), true, std::nullopt};
+  sources_[module] = {file, std::move(text), true};
 }
 
 void PythonSources::remember_loaded() {
@@ -90,18 +90,17 @@ Result<PythonSources::Saved> PythonSources::read(const std::string& module) cons
   return saved;
 }
 
-void PythonSources::note_failure(const std::string& module, const Digest& digest) {
-  const auto known = sources_.find(module);
-  if (known != sources_.end()) known->second.failed = digest;
-}
-
-bool PythonSources::is_known_to_fail(const std::string& module) const {
-  const Source* const source = find(module);
-  if (source == nullptr || !source->failed) return false;
-  Input now;
-  now.name = source->file.name;
-  measure_input(*fs_, now);
-  return now.digest == *source->failed;
+PythonSources::State PythonSources::state_of(const std::vector<std::string>& modules) const {
+  State state;
+  for (const std::string& module : modules) {
+    const Source* const source = find(module);
+    if (source == nullptr) continue;
+    Input now;
+    now.name = source->file.name;
+    measure_input(*fs_, now);
+    state[module] = now.digest;
+  }
+  return state;
 }
 
 namespace {

@@ -18,7 +18,6 @@ class PythonSources final {
     Input file;
     std::string text;
     bool has_text = false;
-    std::optional<Digest> failed;  // of a saved text with which a reload failed
   };
 
   explicit PythonSources(FileSystem& fs) : fs_(&fs) {}
@@ -43,9 +42,9 @@ class PythonSources final {
     Input file;
   };
   [[nodiscard]] Result<Saved> read(const std::string& module) const;
-  // A reload with this content failed; is_known_to_fail() until the file changes again.
-  void note_failure(const std::string& module, const Digest& digest);
-  [[nodiscard]] bool is_known_to_fail(const std::string& module) const;
+  // What the modules' files hold now.
+  using State = std::map<std::string, Digest>;
+  [[nodiscard]] State state_of(const std::vector<std::string>& modules) const;
   [[nodiscard]] std::vector<std::string> names() const;
   // Some function that is alive could not get its definition's new code.
   void note_left_functions() { has_left_functions_ = true; }

@@ -2,16 +2,22 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 
 #include "hook/extension_loader.hpp"
 #include "hook/patch/library_data.hpp"
+#include "hook/thread_gate.hpp"
 #include "hook/thread_stacks.hpp"
 #include "shadow_store/base/trace.hpp"
 #include "shadow_store/elf_image.hpp"
 
 namespace rehook {
 namespace {
+
+// How long the exchange waits for other threads to leave the modules' code.
+constexpr std::chrono::milliseconds k_quiet_limit{200};
+
 std::vector<RehookRange> ranges_of(const std::vector<LoadedLibrary>& libraries) {
   std::vector<RehookRange> ranges;
   for (const LoadedLibrary& library : libraries) {
@@ -183,9 +189,22 @@ Status ReloadTransaction::run() {
 }
 
 Status ReloadTransaction::take_over() {
-  REHOOK_TRY(patch());
-  swap();
+  REHOOK_TRY(plan_patch());
   if (!patch_) return ok_status();
+  {
+    // Calls of other threads run all in the old code or all in the new. From here to open() the
+    // GIL is kept, once the gate is closed.
+    ThreadGate gate(python_ ? python_->files() : std::vector<Ref>());
+    const std::size_t inside = gate.close(k_quiet_limit);
+    patch();
+    swap();
+    if (const std::size_t early = gate.open(); inside + early > 0) {
+      left_.push_back({"threads inside the old code of the modules",
+                       "they did not leave it in time; their calls finish in the code they began in",
+                       inside + early, nullptr});
+    }
+  }
+  REHOOK_TRY(classes_->check());
   patch_->settle();
   const PatchReport& report = patch_->report();
   left_.insert(left_.end(), report.left.begin(), report.left.end());
@@ -208,8 +227,8 @@ Result<Ref> renewed(PyObject* instance, PyObject* new_class) {
 
 }  // namespace
 
-Status ReloadTransaction::patch() {
-  const TraceStep step("patch");
+Status ReloadTransaction::plan_patch() {
+  const TraceStep step("plan");
   if (items_.empty() && !python_) return ok_status();
   std::vector<PatchModule> modules;
   std::vector<std::string> names;
@@ -255,8 +274,12 @@ Status ReloadTransaction::patch() {
                                    std::move(variables), std::move(copies), std::move(python),
                                    std::move(seams));
   if (Status status = patch_->plan(); !status) return python_failure(status.error().message);
+  return ok_status();
+}
+
+void ReloadTransaction::patch() {
+  const TraceStep step("patch");
   patch_->apply();
-  REHOOK_TRY(classes_->check());
   for (const Item& item : items_) {
     lead_virtual_functions(item);
     if (const std::size_t threads = count_threads_inside({item.old_range}); threads > 0) {
@@ -264,7 +287,6 @@ Status ReloadTransaction::patch() {
                        "calls in flight finish in the code they began in", threads, nullptr});
     }
   }
-  return ok_status();
 }
 
 void ReloadTransaction::lead_virtual_functions(const Item& item) {

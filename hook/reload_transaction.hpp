@@ -126,7 +126,8 @@ class ReloadTransaction final {
   void replace_content(PyObject* module, PyObject* fresh, const std::set<std::string>* owned,
                        const std::map<PyObject*, PyObject*>& kept);
   void lead_virtual_functions(const Item& item);
-  Status patch();
+  Status plan_patch();
+  void patch();
   void swap();
   // Remembers the namespace of one more module, so that a rollback restores it.
   void journal(PyObject* module);

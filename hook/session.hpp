@@ -224,6 +224,7 @@ class Session final {
   Ref extension_loader_, reloaded_loader_;
   std::map<std::string, LoadedExtension> extensions_;
   PythonSources sources_;
+  PythonSources::State failed_python_;  // what the last reload failed with
   std::function<Ref(const ReloadSummary&)> describe_;
   std::vector<ReportedFailure> reload_failures_;
   GenerationBudgets budgets_;

@@ -107,11 +107,11 @@ void Session::plan_python(const Wanted& wanted, Retry retry, Plan& plan,
       }
       continue;
     }
-    is_news = is_news || is_named || !sources_.is_known_to_fail(name);
+    is_news = is_news || is_named;
     changed.push_back(name);
   }
   // Told before; the reminder says it again.
-  if (!is_news) changed.clear();
+  if (!is_news && !changed.empty() && sources_.state_of(changed) == failed_python_) changed.clear();
   for (const std::string& name : changed) {
     const std::string package = whole_package(name);
     if (!package.empty()) packages.insert(package);

@@ -107,6 +107,7 @@ Status Session::finish(ReloadTransaction& transaction, Plan& plan, ReloadSummary
     log(k_info, "reload module=" + extension.name + " reason=\"" + plan.reasons[i] +
                     "\" generation=" + std::to_string(extension.current.number));
   }
+  failed_python_.clear();
   for (PythonReload& one : plan.python) {
     forget_failure_of(one.name);
     sources_.adopt(one.name, std::move(one.saved.text), one.saved.file);
@@ -154,7 +155,10 @@ Error Session::note_failure(const Plan& plan, Error error) {
   for (const PythonReload& one : plan.python) {
     failure.modules.push_back(one.name);
     stale_.mark(one.name, first_line(error.message));
-    if (error.code != ErrorCode::canceled) sources_.note_failure(one.name, one.saved.file.digest);
+  }
+  failed_python_.clear();
+  for (const PythonReload& one : plan.python) {
+    if (error.code != ErrorCode::canceled) failed_python_[one.name] = one.saved.file.digest;
   }
   if (error.code != ErrorCode::canceled) {
     std::erase_if(reload_failures_, [&](const ReportedFailure& known) {

@@ -136,7 +136,7 @@ bool Callables::can_patch(PyObject* before, PyObject* after) const {
   return is_nanobind_function(before) && redirect_;
 }
 
-bool Callables::patch(PyObject* before, PyObject* after) {
+bool Callables::patch(PyObject* before, PyObject* after, Attributes attributes) {
   if (before == after || successors_->find(after) == before) return true;
   const PyTypeObject* type = Py_TYPE(before);
   if (is_nanobind_function(before)) {
@@ -148,7 +148,7 @@ bool Callables::patch(PyObject* before, PyObject* after) {
   } else if (is_exact_builtin(before)) {
     builtin(before, after);
   } else if (PyFunction_Check(before)) {
-    python_function(before, after);
+    python_function(before, after, attributes);
   } else if (PyInstanceMethod_Check(before)) {
     wrapped(before, &reinterpret_cast<PyInstanceMethodObject*>(before)->func,
             PyInstanceMethod_GET_FUNCTION(after));
@@ -234,7 +234,7 @@ void Callables::definition(PyMethodDef* before, PyMethodDef* after) {
   definitions_.emplace(before, std::move(probe));
 }
 
-void Callables::python_function(PyObject* before, PyObject* after) {
+void Callables::python_function(PyObject* before, PyObject* after, Attributes attributes) {
   auto* old = reinterpret_cast<PyFunctionObject*>(before);
   auto* fresh = reinterpret_cast<PyFunctionObject*>(after);
 #if PY_VERSION_HEX >= 0x030C0000
@@ -257,7 +257,11 @@ void Callables::python_function(PyObject* before, PyObject* after) {
   take(&old->func_qualname, fresh->func_qualname);
   take(&old->func_doc, fresh->func_doc);
   take(&old->func_annotations, fresh->func_annotations);
-  take(&old->func_dict, merged_attributes(old->func_dict, fresh->func_dict).get());
+  if (attributes == Attributes::take) {
+    take(&old->func_dict, fresh->func_dict);
+  } else {
+    take(&old->func_dict, merged_attributes(old->func_dict, fresh->func_dict).get());
+  }
   take(&old->func_module, fresh->func_module);
   journal_->refer(before, &old->func_globals, successor(fresh->func_globals));
   journal_->refer(before, &old->func_builtins, successor(fresh->func_builtins));

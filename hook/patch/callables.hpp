@@ -27,7 +27,9 @@ class Callables final {
   // Whether patch() would do it. Changes nothing.
   [[nodiscard]] bool can_patch(PyObject* before, PyObject* after) const;
   // Only after can_patch(). False when the binding library refused to redirect.
-  bool patch(PyObject* before, PyObject* after);
+  // What somebody gave a Python function as attributes stays, or goes.
+  enum class Attributes { merge, take };
+  bool patch(PyObject* before, PyObject* after, Attributes attributes = Attributes::merge);
 
   // Builtins whose hash is another one now.
   [[nodiscard]] const std::vector<PyObject*>& rehashed() const { return rehashed_; }
@@ -41,7 +43,7 @@ class Callables final {
   void builtin(PyObject* before, PyObject* after);
   void method_descriptor(PyObject* before, PyObject* after);
   void definition(PyMethodDef* before, PyMethodDef* after);
-  void python_function(PyObject* before, PyObject* after);
+  void python_function(PyObject* before, PyObject* after, Attributes attributes);
   void wrapped(PyObject* owner, PyObject** slot, PyObject* after);
   [[nodiscard]] PyObject* successor(PyObject* object) const;
 

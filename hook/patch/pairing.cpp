@@ -212,7 +212,7 @@ class Pairing {
         return;
       }
       pair_closures(old.get(), fresh.get(), module, 0);
-      pairs_.callables.push_back({old, fresh, place});
+      pairs_.callables.push_back({old, fresh, place, module.python->decorated.contains(name)});
     } else if (PyType_Check(old.get()) == 0 && PyType_Check(fresh.get()) == 0 &&
                callables_->can_patch(old.get(), fresh.get())) {
       pairs_.callables.push_back({old, fresh, place});

@@ -30,6 +30,7 @@ using ClassJudge = std::function<Verdict(PyObject* before, PyObject* after)>;
 struct PythonNames {
   Ref before;                         // dict: a copy of the namespace, of before the run
   std::set<std::string> definitions;  // names that def and class statements bind
+  std::set<std::string> decorated;    // those whose attributes decorators may have set
   std::map<std::string, std::set<std::string>> classes;  // qualified name -> names in its body
 };
 
@@ -44,6 +45,8 @@ struct PatchModule {
 struct ObjectPair {
   Ref before, after;
   std::string name;  // qualified
+  // A function's attributes are those of the new one, and not those that it has besides.
+  bool takes_attributes = false;
 };
 
 // Who takes whose place, by qualified name. Making it changes nothing.

@@ -183,6 +183,14 @@ void Patch::adopt_python_classes() {
   for (const ObjectPair& pair : pairs_.python_classes) {
     python_classes_.adopt(type_of(pair.before), type_of(pair.after));
   }
+  // Classes that are new, and were made over one that ran again.
+  for (const ObjectPair& pair : pairs_.python_classes) {
+    for (const Ref& child : subclasses_of(type_of(pair.after))) {
+      if (successors_.find(child.get()) != nullptr) continue;
+      reparent_class(type_of(child), type_of(pair.after), type_of(pair.before), successors_,
+                     journal_);
+    }
+  }
 }
 
 // What the statements bound, changed and deleted in a shadow comes to the module; what they did
@@ -248,7 +256,9 @@ void Patch::take_module_words(const ObjectPair& pair) {
 
 void Patch::patch_callables() {
   for (const ObjectPair& pair : pairs_.callables) {
-    if (callables_.patch(pair.before.get(), pair.after.get())) continue;
+    const auto attributes = pair.takes_attributes ? Callables::Attributes::take
+                                                  : Callables::Attributes::merge;
+    if (callables_.patch(pair.before.get(), pair.after.get(), attributes)) continue;
     pairs_.replaced.push_back(pair);
   }
 }

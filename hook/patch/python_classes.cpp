@@ -278,6 +278,15 @@ void PythonClassAdoption::take_attributes(PyTypeObject* before, PyTypeObject* af
     if (is_own_name(name) || is_descriptor_of(after, value)) continue;
     take_attribute(before, key, value);
   }
+  // A class without a base of its own has these; it may have had a base.
+  for (const char* name : {"__dict__", "__weakref__"}) {
+    const Ref own = from_string(name);
+    PyObject* const fresh = PyDict_GetItemWithError(after->tp_dict, own.get());
+    if (fresh == nullptr || PyDict_Contains(before->tp_dict, own.get()) != 0) continue;
+    const Ref made = descriptor_for(before, fresh);
+    if (made) std::ignore = journal_->set_item(before->tp_dict, own.get(), made.get());
+    PyErr_Clear();
+  }
   // It has a flag of its own behind it.
   const Ref abstract = from_string("__abstractmethods__");
   PyObject* const methods = PyDict_GetItemWithError(after->tp_dict, abstract.get());
@@ -297,7 +306,7 @@ void PythonClassAdoption::take_attribute(PyTypeObject* before, PyObject* name,
                          Py_TYPE(value) == &PyProperty_Type);
   if (old && is_plain && is_callable_kind(old.get()) && is_callable_kind(value) &&
       is_same_definition(old.get(), value) && callables_->can_patch(old.get(), value) &&
-      callables_->patch(old.get(), value)) {
+      callables_->patch(old.get(), value, Callables::Attributes::take)) {
     return;
   }
   if (!journal_->set_attribute(before, name, successor(value))) {

@@ -34,7 +34,11 @@ _made_attributes: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.Weak
 _COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match) + (
     (ast.TryStar,) if sys.version_info >= (3, 11) else ()
 )
+_SUSPENDS = 0x20 | 0x80 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR (inspect)
 _MODES = ("full", "package", "statements")
+# Seconds that a statement may run before another thread's turn comes: what changes in the program's
+# containers meanwhile is taken for the statement's doing.
+_INTERVAL = 0.05
 _ROUNDS = 4  # how often statements of modules that import each other are looked at again
 
 
@@ -162,6 +166,8 @@ class Batch:
             if member.old is not None:
                 self._pair_codes(member, member.old, code)
                 self._note_gone(member, member.old)
+            else:
+                self._world.may_suspend = True
             return
         pairs = compare(member.old.statements, member.new.statements)
         for statement, was in pairs:
@@ -217,6 +223,9 @@ class Batch:
         """Pair the functions of the old source with the code of the new: by name, then by order."""
         codes: dict[tuple[str, int], list[types.CodeType]] = {}
         _collect_codes(code, codes)
+        self._world.may_suspend = self._world.may_suspend or any(
+            one.co_flags & _SUSPENDS for found in codes.values() for one in found
+        )
         before: dict[str, list[tuple[int, ast.AST]]] = {}
         for function in old.functions():
             before.setdefault(function.qualname, []).append((function.line, function.node))
@@ -283,6 +292,14 @@ class Batch:
         Takes the compiled modules of the same reload: name -> (module, new build's module). Lets
         what the statements raise pass.
         """
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(max(interval, _INTERVAL))
+        try:
+            self._run(staged)
+        finally:
+            sys.setswitchinterval(interval)
+
+    def _run(self, staged: Mapping[str, tuple[types.ModuleType, types.ModuleType]]) -> None:
         self._staged = dict(staged)
         for name, (old, fresh) in staged.items():
             self._note_staged(name, old.__dict__, fresh.__dict__)
@@ -583,6 +600,23 @@ class Batch:
             self._changes.change_of(holder) if holder is not None else None
         )
         return change is not None and (not change.is_class or owner[2] in change.members)
+
+    def files(self) -> list[str]:
+        """Give the files of the modules whose code or values change."""
+        asked = {one[0] for one in self._requests}
+        return [one.file for name, one in self.members.items() if name in asked or one.before]
+
+    def decorated_names(self) -> dict[str, list[str]]:
+        """Give the functions whose attributes the old source's decorators may have set."""
+        return {
+            name: [
+                statement.name
+                for statement in (one.old or one.new).statements
+                if getattr(statement.node, "decorator_list", None)
+            ]
+            for name, one in self.members.items()
+            if one.before
+        }
 
     def own_containers(self) -> list[object]:
         """Give the containers in which references to shadows have to stay what they are."""

@@ -37,6 +37,7 @@ class World:
         self.staged: Mapping[str, tuple[types.ModuleType, types.ModuleType]] = {}
         self.new_modules: dict[str, types.ModuleType] = {}
         self._references: list[int] = []
+        self.may_suspend = False  # a function of these modules is a generator or a coroutine
         self.builtins = dict(vars(builtins))
         self.builtins["__import__"] = self._import
 
@@ -88,11 +89,15 @@ class World:
                 found.add(id(at.f_globals))
                 at = at.f_back
         spaces = {id(one.__dict__) for one in self._shadows.values()}
-        for maker, attribute in _SUSPENDED:
-            for one in _instances(maker):
-                at = getattr(one, attribute)
-                if at is not None and id(at.f_globals) in spaces:
-                    found.add(id(at.f_globals))
+        if not self.may_suspend:
+            return found
+        import gc  # noqa: PLC0415 - only when a shadow may be in use
+
+        for one in gc.get_objects():
+            attribute = _SUSPENDED.get(type(one))
+            at = getattr(one, attribute) if attribute is not None else None
+            if at is not None and id(at.f_globals) in spaces:
+                found.add(id(at.f_globals))
         return found
 
     def _shadow_of(self, name: str) -> types.ModuleType | None:
@@ -285,17 +290,11 @@ class World:
         return frozenset(found)
 
 
-def _instances(maker: type) -> list[object]:
-    import gc  # noqa: PLC0415 - only when a shadow may be in use
-
-    return [one for one in gc.get_objects() if type(one) is maker]
-
-
-_SUSPENDED = (
-    (types.GeneratorType, "gi_frame"),
-    (types.CoroutineType, "cr_frame"),
-    (types.AsyncGeneratorType, "ag_frame"),
-)
+_SUSPENDED: dict[type, str] = {
+    types.GeneratorType: "gi_frame",
+    types.CoroutineType: "cr_frame",
+    types.AsyncGeneratorType: "ag_frame",
+}
 
 
 def _package_of(space: Mapping[str, object]) -> str:

@@ -25,7 +25,7 @@ _Container = dict | list | set | collections.deque
 class SideEffects:
     """The containers reachable from modules' namespaces, and what became of them.
 
-    Not seen: containers inside C objects, in closures, in modules of installed packages, and
+    Not seen: the namespaces themselves, containers inside C objects, in closures, in modules of installed packages, and
     those beyond a limit of 50,000 items in all.
     """
 
@@ -35,9 +35,7 @@ class SideEffects:
         self._log: list[tuple[_Container, _Container, _Container]] = []
         self._items = 0
         for module in modules:
-            space = module.__dict__
-            self._watch(space, 0)
-            for value in list(space.values()):
+            for value in list(module.__dict__.values()):
                 self._look_at(value, 1)
 
     def _look_at(self, value: object, depth: int) -> None:
@@ -64,9 +62,8 @@ class SideEffects:
         if isinstance(container, set):
             return
         values = container.values() if isinstance(container, dict) else container
-        if depth:
-            for value in list(values):
-                self._look_at(value, depth + 1)
+        for value in list(values):
+            self._look_at(value, depth + 1)
 
     def refresh(self) -> None:
         """A statement is about to run: what others changed since the last one is theirs."""
