@@ -12,6 +12,14 @@ def a_name_no_longer_imported(t, m, u):
     assert not hasattr(u, "f")
 
 
+@case(a="def f(): return 1\nX = 1", u="from a import *\nfrom a import f, X\nD = X")
+def a_name_that_a_star_import_still_gives(t, a, u):
+    t.edit("u", "from a import f, X\n", "")
+    assert (u.f, u.X, u.D) == (a.f, 1, 1)
+    t.edit("a", "X = 1", "X = 2")
+    assert (u.X, u.D) == (2, 2)
+
+
 @case(
     a="def f(): return 1",
     b="from a import *",
