@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "hook/patch/class_adoption.hpp"
+#include "hook/patch/frame_variables.hpp"
 #include "hook/patch/gc_heap.hpp"
 #include "hook/patch/hash_tables.hpp"
 
@@ -146,6 +147,11 @@ void HeapPass::replace() {
   std::ignore = deque_type();
   scan();
   exclude_class_parts();
+  if (const std::size_t count =
+          replace_in_running_functions(targets_->references, *journal_);
+      count > 0) {
+    report_.replaced["local variable"] += count;
+  }
   for (const Ref& hit : hits_) visit(hit.get());
   bound_methods();
   // Last: from here on the objects' own dictionaries are found through the old class.
@@ -257,7 +263,14 @@ void HeapPass::other(PyObject* referrer) {
   found.targets.erase(std::unique(found.targets.begin(), found.targets.end()),
                       found.targets.end());
   if (is_frame_like(referrer)) {
-    if (!found.targets.empty()) ++report_.skipped[kind_of(referrer)];
+    if (!PyFrame_Check(referrer) && !found.targets.empty()) {
+      replace_in_suspended(referrer, targets_->references, *journal_);
+    }
+    for (PyObject* target : found.targets) {
+      if (count_references(referrer, target) == 0) continue;
+      ++report_.skipped[kind_of(referrer)];
+      break;
+    }
     return;
   }
   if (!is_container && !found.targets.empty() && deque_type() != nullptr &&

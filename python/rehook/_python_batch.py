@@ -389,8 +389,8 @@ class Batch:
         self._run_code(member, statement, code)
         stars = self._world.star_names(statement.node, member) if is_star else frozenset()
         for name in old_stars - stars:
-            if member.namespace.get(name, _MISSING) is member.before.get(name, _MISSING):
-                member.namespace.pop(name, None)
+            if self._is_untouched(member, name):
+                self._take_from_stars(member, name, statement)
         stars |= old_stars
         if isinstance(statement.node, ast.Expr) and member.new.statements[0] is statement:
             _take_docstring(member, statement.node)
@@ -436,7 +436,7 @@ class Batch:
             if one is not statement:
                 bound_elsewhere |= one.binds
         for name in statement.binds - bound_elsewhere - {"*"}:
-            if member.namespace.get(name, _MISSING) is member.before.get(name, _MISSING):
+            if self._is_untouched(member, name):
                 member.namespace.pop(name, None)
 
     def _freshen(self, member: Member, chain: tuple[str, ...]) -> None:
@@ -476,10 +476,11 @@ class Batch:
                 continue
             fresh_changes = True
             if before is not _MISSING and self._stays(member, name, before, after):
-                if self._changes.known(before) is None:
+                change = self._changes.change_of(before)
+                if change is None:
                     change = CallableChange(before, is_class=isinstance(before, type))
                     self._changes.add_callable(change)
-                self._changes.add_callable(_renewed(self._changes.known(before), after))
+                self._changes.add_callable(_renewed(change, after))
                 self._world.substitute(before, after)
             elif not is_same_constant(before, after):
                 self._changes.add_name(member.name, name)
@@ -521,10 +522,31 @@ class Batch:
         if not member.before:
             self._world.enter()
         for name in gone - member.keep():
-            if member.namespace.get(name, _MISSING) is member.before.get(name, _MISSING):
-                member.namespace.pop(name, None)
+            if self._is_untouched(member, name):
+                self._take_from_stars(member, name)
         if had_doc and not has_doc:
             member.namespace["__doc__"] = None
+
+    def _is_untouched(self, member: Member, name: str) -> bool:
+        """Tell whether the shadow has what the module has, or what stands for it."""
+        value = member.namespace.get(name, _MISSING)
+        return self._world.real(value) is member.before.get(name, _MISSING)
+
+    def _take_from_stars(
+        self, member: Member, name: str, running: Statement | None = None
+    ) -> None:
+        """A name lost what bound it; another statement may bind it still."""
+        member.namespace.pop(name, None)
+        for one in member.new.statements:
+            if name in one.binds and id(one) not in member.ran:
+                if running is None:
+                    member.due.add(id(one))
+                else:
+                    self._execute(member, one)
+            elif one is running:
+                running = None
+            elif "*" in one.binds and name in self._world.star_names(one.node, member):
+                member.namespace[name] = self._world.star_value(one.node, member, name)
 
     def _tidy(self, member: Member) -> None:
         namespace = member.namespace
@@ -658,9 +680,8 @@ def _check_mode(member: Member) -> None:
         raise ValueError(message)
 
 
-def _renewed(change: CallableChange | None, after: object) -> CallableChange:
+def _renewed(change: CallableChange, after: object) -> CallableChange:
     """The same change, also found by the object that stands for it in the shadows."""
-    assert change is not None
     found = CallableChange(after, is_class=change.is_class)
     found.members, found.values = change.members, change.values
     found.construction, found.inherited = change.construction, change.inherited

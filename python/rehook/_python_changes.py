@@ -49,6 +49,12 @@ class CallableChange:
         # Of a class: those that derive from it are made differently now.
         self.inherited = False
 
+    def take(self, other: CallableChange) -> None:
+        """Add what changed in another class, or is known of it from elsewhere."""
+        self.members |= other.members
+        self.values |= other.values
+        self.construction = self.construction or other.construction
+
     def concerns(self, rest: tuple[str, ...], how: str) -> bool:
         """Tell whether reading it, or its attributes `rest`, in that way gives another result."""
         if how == DERIVES:
@@ -123,6 +129,7 @@ class Changes:
         self.names: dict[str, set[str]] = {}  # module -> names with another value, new or gone
         self._callables: dict[int, CallableChange | None] = {}
         self._under_way: set[int] = set()
+        self._complete: set[int] = set()  # those of which all that they call has been looked at
 
     def add_name(self, module: str, name: str) -> None:
         self.names.setdefault(module, set()).add(name)
@@ -133,6 +140,7 @@ class Changes:
     def forget_negative_answers(self) -> None:
         """What was found unchanged may read what changed since."""
         self._callables = {key: one for key, one in self._callables.items() if one is not None}
+        self._complete.clear()
 
     def known(self, obj: object) -> CallableChange | None:
         return self._callables.get(id(obj))
@@ -193,19 +201,27 @@ class Changes:
     def change_of(self, obj: object) -> CallableChange | None:
         """Give the change of a function or class; also one that calls, or derives from, such."""
         key = id(obj)
-        if key in self._callables:
-            return self._callables[key]
-        if key in self._under_way:
-            return None
+        known = self._callables.get(key)
+        if key in self._under_way or (known is not None and not known.is_class):
+            return known
+        if key in self._complete:
+            return known
         definition = self.definition_of(obj)
         if definition is None:
-            return None
+            return known
         self._under_way.add(key)
         try:
             change = self._taint(obj, *definition)
         finally:
             self._under_way.discard(key)
-        if change is not None or not self._under_way:
+        if known is not None and change is not None:
+            known.take(change)
+            change = known
+        change = change if change is not None else known
+        if not self._under_way:
+            self._complete.add(key)
+            self._callables[key] = change
+        elif change is not None:
             self._callables[key] = change
         return change
 
@@ -239,9 +255,7 @@ class Changes:
                 if inherited is None:
                     continue
                 tainted = True
-                change.members |= inherited.members
-                change.values |= inherited.values
-                change.construction = change.construction or inherited.construction
+                change.take(inherited)
         return change if tainted else None
 
 

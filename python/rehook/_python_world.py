@@ -273,6 +273,15 @@ class World:
             )
         return frozenset(found)
 
+    def star_value(self, node: ast.AST, member: Member, name: str) -> object:
+        """Give what a name means that the star imports inside a statement bind."""
+        value: object = None
+        for one in ast.walk(node):
+            if isinstance(one, ast.ImportFrom) and one.names[0].name == "*":
+                source = absolute_name(member.name, one, is_package=member.is_package)
+                value = self._seen(source).__dict__.get(name, value)
+        return value
+
     def star_names(self, node: ast.AST, member: Member) -> frozenset[str]:
         """Give the names that the star imports inside a statement bind now."""
         found: set[str] = set()
