@@ -1,6 +1,6 @@
 """Random modules and random edits: after each reload all is as a fresh interpreter would have it.
 
-What was held before, and old instances, behave as what a fresh interpreter makes. REHOOK_SEEDS=n
+What was held before, and old instances, behave as what a fresh interpreter makes. RANDOM_SEEDS=n
 runs n seeds instead of the usual ones.
 """
 
@@ -18,7 +18,7 @@ from support.random_package import MODULES, RandomPackage
 from support.reload_cases import Cases, Folder
 
 case = Cases(__file__)
-SEEDS = int(os.environ.get("REHOOK_SEEDS", "40"))
+SEEDS = int(os.environ.get("RANDOM_SEEDS", "40"))
 STEPS = 12
 NAMES = [f"m{number}" for number in range(MODULES)]
 

@@ -201,8 +201,8 @@ class _Server:
         env["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
         env["PYTHONMALLOC"] = "debug"
         env["REHOOK_STORE_DIR"] = str(home / "store")
-        if "REHOOK_SEEDS" in os.environ:
-            env["REHOOK_SEEDS"] = os.environ["REHOOK_SEEDS"]
+        if "RANDOM_SEEDS" in os.environ:
+            env["RANDOM_SEEDS"] = os.environ["RANDOM_SEEDS"]
         script = (
             f"import sys; sys.path.insert(0, {str(_TESTS)!r})\n"
             "from support.reload_cases import serve\n"
