@@ -1,26 +1,17 @@
 #include "hook/project_registry.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cctype>
-#include <cstdlib>
 #include <string_view>
+
+#include "hook/search_path.hpp"
 
 namespace rehook {
 namespace {
 
 constexpr int k_max_levels_up = 4;
-
-std::vector<Path> search_path() {
-  std::vector<Path> entries;
-  PyObject* list = PySys_GetObject("path");  // borrowed
-  if (list == nullptr || !PyList_Check(list)) return entries;
-  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); ++i) {
-    const std::string text = to_string(PyList_GET_ITEM(list, i));
-    std::error_code ignored;
-    entries.push_back(text.empty() ? std::filesystem::current_path(ignored) : Path(text));
-  }
-  return entries;
-}
 
 bool is_site_folder(const Path& path) {
   const std::string name = path.filename().string();
@@ -121,31 +112,15 @@ bool any_cmake_file(FileSystem& fs, const Path& root, Accepts accepts) {
   });
 }
 
-// Where packages are put by an installation of the user's: below the interpreter's prefix or
-// the user's own base folder, or named in PYTHONPATH. What happens to be called so in a folder
-// where the interpreter was started says nothing about what the user installed.
-bool is_own_site_folder(const Path& entry) {
-  if (entry.filename() != "site-packages" && entry.filename() != "dist-packages") return false;
-  std::vector<std::string> bases;
-  for (const char* name : {"prefix", "exec_prefix", "base_prefix", "base_exec_prefix"}) {
-    if (PyObject* base = PySys_GetObject(name); base != nullptr) {
-      bases.push_back(to_string(base));
-    }
-  }
-  if (const Ref site = loaded_module("site")) {
-    bases.push_back(string_attribute(site.get(), "USER_BASE"));
-  }
-  for (const std::string& base : bases) {
-    if (base.size() > 1 && entry.native().starts_with(base + "/")) return true;
-  }
-  const char* given = std::getenv("PYTHONPATH");
-  std::string_view rest = given == nullptr ? "" : given;
-  while (!rest.empty()) {
-    const std::size_t end = std::min(rest.find(':'), rest.size());
-    if (rest.substr(0, end) == entry.native()) return true;
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
-  return false;
+// Whether the folder is the user's own, with its CMakeLists.txt, and not open to everybody: in
+// one like /tmp, what is found is anyone's.
+bool is_users_own(FileSystem& fs, const Path& root) {
+  constexpr std::uint32_t k_writable_by_all = 02;
+  FileStat folder;
+  FileStat file;
+  return fs.lookup(root.c_str(), folder) &&
+         fs.lookup((root / "CMakeLists.txt").c_str(), file) && folder.uid == ::geteuid() &&
+         file.uid == ::geteuid() && ((folder.mode | file.mode) & k_writable_by_all) == 0;
 }
 
 }  // namespace
@@ -305,6 +280,14 @@ Path ProjectRegistry::project_above(const Path& entry) {
   return {};
 }
 
+bool ProjectRegistry::is_chosen(const Path& root) {
+  if (!is_users_own(*context_.fs, root)) return false;
+  const std::vector<Path> entries = chosen_search_path();
+  return std::any_of(entries.begin(), entries.end(), [&](const Path& entry) {
+    return !is_site_folder(entry) && project_above(entry) == root;
+  });
+}
+
 Project* ProjectRegistry::find(const std::string& top_level) {
   if (const auto known = known_.find(top_level); known != known_.end()) return known->second;
   if (PyObject* standard = PySys_GetObject("stdlib_module_names"); standard != nullptr) {
@@ -330,7 +313,7 @@ Project* ProjectRegistry::find(const std::string& top_level) {
           entry == root && context_.fs->lookup(package.c_str(), stat) && stat.is_directory();
     }
     if (!has_package && !makes_module(root, top_level)) continue;
-    if (!allowed_.contains(root)) {
+    if (!is_chosen(root) && !allowed_.contains(root)) {
       if (makes_extensions(root)) refused_[top_level] = root;
       break;
     }

@@ -28,10 +28,10 @@ struct Project {
 
 // Knows which project a top-level module name belongs to. Projects come, in this order, from
 // the `projects` setting, from editable installs (direct_url.json beside the installed
-// metadata: PEP 610), and from the parents of sys.path entries that hold a CMakeLists.txt. The
-// last ones are there because of where the interpreter was started, so they are served only if
-// the user allowed their folder (README.md, "Who may be built"). Both answers are remembered
-// until invalidate(). Needs the GIL.
+// metadata: PEP 610), and from the parents of sys.path entries that hold a CMakeLists.txt. Of
+// the last ones, those that are found only because of where the interpreter was started are
+// served only if the user allowed their folder (README.md, "Who may be built"). Both answers are
+// remembered until invalidate(). Needs the GIL.
 class ProjectRegistry final {
  public:
   ProjectRegistry(BuildContext context, std::vector<Path> named, AllowedFolders allowed);
@@ -60,6 +60,8 @@ class ProjectRegistry final {
   [[nodiscard]] bool mentions(const Path& root, const std::string& name);
   void find_editable_installs();
   [[nodiscard]] Path project_above(const Path& entry);
+  // Whether `root` is the user's own and is found from an entry that somebody put on sys.path.
+  [[nodiscard]] bool is_chosen(const Path& root);
   [[nodiscard]] bool makes_extensions(const Path& root);
 
   BuildContext context_;

@@ -5,6 +5,8 @@ or importing from it, is no wish for that. A project is built only if
 
 - the user's call names it: `rehook.install(projects=[...])`, REHOOK_PROJECTS, `rehook build`,
   `rehook run` (the project that the script is in);
+- it is the user's own folder, and is or lies above an entry that PYTHONPATH, a .pth file or the
+  running program put on sys.path (not the current directory's or the script's);
 - the user installed it as an editable package into the environment of this interpreter; or
 - the user allowed its folder, or one above: `rehook allow FOLDER`, kept in a list in the user's
   configuration folder that no project can write itself into.

@@ -226,6 +226,113 @@ def test_a_trusted_folder_may_name_others(box):
     assert box.run(IMPORT, path=[]).json == 1
 
 
+# ------------------------------------------------------------ sys.path
+
+PUT_THERE = {
+    "PYTHONPATH": "",
+    "append": "sys.path.append(ROOT)",
+    "insert": "sys.path.insert(0, ROOT)",
+}
+
+
+def run_elsewhere(box, before, *, path=(), env=None, flags=("-c",), folder=None):
+    """Run IMPORT from a folder that is no project, after what the program does to sys.path."""
+    source = f"import json, os, sys\nROOT = {str(box.root)!r}\n{before}\n{IMPORT}"
+    (box.home / "elsewhere").mkdir(exist_ok=True)
+    return subprocess.run(
+        [sys.executable, *flags, source],
+        cwd=folder or box.home / "elsewhere",
+        env=box.environment(path=list(path), env=env),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("way", PUT_THERE)
+def test_an_entry_that_was_put_on_sys_path_names_the_project(box, way):
+    done = run_elsewhere(box, PUT_THERE[way], path=[box.root] if way == "PYTHONPATH" else [])
+    assert json.loads(done.stdout) == 1, done.stderr
+    assert "rehook" not in done.stderr
+
+
+def test_an_entry_below_the_project_names_it(tmp_path):
+    files = {f"src/{k}" if k.startswith("box/") else k: v for k, v in BOX.items()}
+    box = Project.of_files(tmp_path, "box", files)
+    done = run_elsewhere(box, "sys.path.append(ROOT + '/src')")
+    assert json.loads(done.stdout) == 1, done.stderr
+
+
+STARTED_THERE = {
+    "chdir": "os.chdir(ROOT)\nsys.path.insert(0, '')",
+    "relative entry": "os.chdir(os.path.dirname(ROOT))\nsys.path.append('box')",
+    "first, alone": "sys.path[0] = ROOT",
+}
+
+
+@pytest.mark.parametrize("way", STARTED_THERE)
+def test_where_the_interpreter_was_started_names_nothing(box, way):
+    done = run_elsewhere(box, STARTED_THERE[way])
+    assert json.loads(done.stdout)[0] == "ConfigError", done.stderr
+    assert sprung(box) == []
+
+
+@pytest.mark.parametrize("item", [".", "", "sub/.."])
+def test_a_relative_item_of_pythonpath_names_nothing(box, item):
+    """It leads wherever the user happens to be."""
+    (box.root / "sub").mkdir()
+    path = box.environment(path=[])["PYTHONPATH"]
+    env = {"PYTHONPATH": os.pathsep.join([item, path])}
+    done = run_elsewhere(box, "", env=env, folder=box.root)
+    assert json.loads(done.stdout)[0] == "ConfigError", done.stderr
+    assert sprung(box) == []
+
+
+def test_a_relative_item_of_pythonpath_below_the_current_folder_names_nothing(tmp_path):
+    files = {f"src/{k}" if k.startswith("box/") else k: v for k, v in BOX.items()}
+    box = Project.of_files(tmp_path, "box", files)
+    path = box.environment(path=[])["PYTHONPATH"]
+    env = {"PYTHONPATH": os.pathsep.join(["src", path])}
+    done = run_elsewhere(box, "", env=env, folder=box.root)
+    assert json.loads(done.stdout)[0] == "ConfigError", done.stderr
+    assert sprung(box) == []
+
+
+def test_the_folder_of_the_script_names_nothing(box):
+    box.write("script.py", "import json\nimport sys\nsys.path.insert(0, '/')\n" + IMPORT)
+    script = str(box.root / "script.py")
+    done = subprocess.run(
+        [sys.executable, script],
+        cwd=box.home,
+        env=box.environment(path=[]),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert json.loads(done.stdout)[0] == "ConfigError", done.stderr
+    assert sprung(box) == []
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_a_folder_on_sys_path_that_all_may_write_to_is_nobodys(box, what):
+    path = box.root if what == "folder" else box.root / "CMakeLists.txt"
+    path.chmod(path.stat().st_mode | 0o002)
+    done = run_elsewhere(box, "", path=[box.root])
+    assert json.loads(done.stdout)[0] == "ConfigError", done.stderr
+    assert sprung(box) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_a_folder_on_sys_path_of_somebody_else_is_not_the_users(box, what):
+    os.chown(box.root if what == "folder" else box.root / "CMakeLists.txt", 12345, -1)
+    done = run_elsewhere(box, "", path=[box.root])
+    assert json.loads(done.stdout)[0] == "ConfigError", done.stderr
+    assert sprung(box) == []
+
+
 # ------------------------------------------------------------ rehook allow
 
 
