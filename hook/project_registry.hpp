@@ -30,8 +30,8 @@ struct Project {
 // the `projects` setting, from editable installs (direct_url.json beside the installed
 // metadata: PEP 610), and from the parents of sys.path entries that hold a CMakeLists.txt. Of
 // the last ones, those that are found only because of where the interpreter was started are
-// served only if the user allowed their folder (README.md, "Who may be built"). Both answers are
-// remembered until invalidate(). Needs the GIL.
+// served only if the user allowed their folder (README.md, "Who may be built"). Both answers
+// are remembered until invalidate(). Needs the GIL.
 class ProjectRegistry final {
  public:
   ProjectRegistry(BuildContext context, std::vector<Path> named, AllowedFolders allowed);
