@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rehook._python_batch import Member
+    from rehook._member import Member
 
 __all__ = ["World"]
 
@@ -83,7 +83,7 @@ class World:
     def _namespaces_in_use(self) -> set[int]:
         """Give the ids of namespaces that threads and suspended generators run in."""
         found: set[int] = set()
-        for frame in sys._current_frames().values():  # noqa: SLF001 - documented under that name
+        for frame in sys._current_frames().values():
             at: types.FrameType | None = frame
             while at is not None:
                 found.add(id(at.f_globals))
@@ -126,13 +126,17 @@ class World:
         return shadow
 
     def _lead_to_shadows(self) -> None:
-        stand_in: dict[int, object] = {id(self._reals[id(one)]): one for one in self._shadows.values()}
+        stand_in: dict[int, object] = {
+            id(self._reals[id(one)]): one for one in self._shadows.values()
+        }
         for old, fresh in self.staged.values():
             stand_in[id(old)] = fresh
             for key, value in old.__dict__.items():
                 after = fresh.__dict__.get(key)
-                if after is not None and after is not value and (
-                    callable(value) or isinstance(value, types.ModuleType)
+                if (
+                    after is not None
+                    and after is not value
+                    and (callable(value) or isinstance(value, types.ModuleType))
                 ):
                     stand_in[id(value)] = after
         for shadow in self._shadows.values():
@@ -263,9 +267,11 @@ class World:
             space = self._befores.get(source)
             if space is None and source in self.staged:
                 space = self.staged[source][0].__dict__
+            if space is None and source in sys.modules:
+                space = sys.modules[source].__dict__
             if space is None:
                 continue
-            listed = space.get("__all__") or [key for key in space if not key.startswith("_")]
+            listed = _exported(space)
             found.update(
                 name
                 for name in listed
@@ -292,10 +298,7 @@ class World:
             if source not in self._shadows and source not in sys.modules:
                 continue
             space = self._seen(source).__dict__
-            listed = space.get("__all__")
-            if listed is None:
-                listed = [key for key in space if not key.startswith("_")]
-            found.update(listed)
+            found.update(_exported(space))
         return frozenset(found)
 
 
@@ -306,6 +309,13 @@ _SUSPENDED: dict[type, str] = {
 }
 
 
+def _exported(space: Mapping[str, object]) -> list[str]:
+    listed = space.get("__all__")
+    if isinstance(listed, (list, tuple)):
+        return [one for one in listed if isinstance(one, str)]
+    return [key for key in space if not key.startswith("_")]
+
+
 def _package_of(space: Mapping[str, object]) -> str:
     package = space.get("__package__")
     if isinstance(package, str):
@@ -314,9 +324,7 @@ def _package_of(space: Mapping[str, object]) -> str:
     return name if "__path__" in space else name.rpartition(".")[0]
 
 
-def _find_spec(
-    name: str, path: Sequence[str] | None
-) -> importlib.machinery.ModuleSpec | None:
+def _find_spec(name: str, path: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
         spec = find(name, path) if find is not None else None
