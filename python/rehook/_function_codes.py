@@ -2,101 +2,131 @@
 
 from __future__ import annotations
 
+import marshal
 import types
-
-from rehook._statements import same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import ast
-
     from rehook._statements import Source
 
-    _Place = tuple[int, ast.AST]
-    _Codes = dict[tuple[str, int], list[types.CodeType]]
     # (file, qualified name, first line) of the old code, the new code, and the old code itself
     # where that alone tells it from others.
     Replacement = tuple[str, str, int, types.CodeType, types.CodeType | None]
 
-__all__ = ["may_suspend", "pair_codes"]
+__all__ = ["CodeChanges", "compiled"]
 
+_IS_FUNCTION = 0x1  # CO_OPTIMIZED: what a class body has not (inspect)
 _SUSPENDS = 0x20 | 0x80 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR (inspect)
 
 
-def pair_codes(old: Source, new: Source, code: types.CodeType) -> list[Replacement]:
-    """Pair the functions of the old source with the code of the new: by name, then by order.
+def compiled(source: Source) -> types.CodeType:
+    """Compile a source. Raises `SyntaxError` for what only the compiler finds.
 
-    Takes the compiled new source, too. Gives what has another code, or another place.
+    Each call gives code objects of its own: those that functions have are counted.
     """
-    replacements: list[Replacement] = []
-    codes = _collected(code)
-    before: dict[str, list[tuple[int, ast.AST]]] = {}
-    for function in old.functions():
-        before.setdefault(function.qualname, []).append((function.line, function.node))
-    after: dict[str, list[tuple[int, ast.AST]]] = {}
-    for function in new.functions():
-        after.setdefault(function.qualname, []).append((function.line, function.node))
-    old_codes: _Codes = {}
-    if any(len({one[0] for one in places}) < len(places) for places in before.values()):
-        # Several of one name on one line can only be told apart by what they do.
-        old_codes = _collected(compile(old.text, old.file, "exec", dont_inherit=True))
-    for qualname, places in before.items():
-        seen: dict[int, int] = {}
-        targets = _matched(places, after.get(qualname, []))
-        used: dict[int, int] = {}
-        for (line, node), target in zip(places, targets, strict=False):
-            twins = old_codes.get((qualname, line), [])
-            nth = seen.get(line, 0)
-            seen[line] = nth + 1
-            if target is None:
-                continue
-            found = codes.get((qualname, target[0]), [])
-            at = used.get(target[0], 0)
-            used[target[0]] = at + 1
-            if at >= len(found):
-                continue
-            if line == target[0] and same(node, target[1]) and _same_place(node, target[1]):
-                continue
-            twin = twins[nth] if len(twins) > 1 and nth < len(twins) else None
-            replacements.append((old.file, qualname, line, found[at], twin))
-    return replacements
+    if source.marshaled is None:
+        code = compile(source.text, source.file, "exec", dont_inherit=True)
+        source.marshaled = marshal.dumps(code)
+        return code
+    code = marshal.loads(source.marshaled)  # noqa: S302 - dumped in this process
+    assert isinstance(code, types.CodeType)
+    return code
 
 
-def _matched(places: list[_Place], targets: list[_Place]) -> list[_Place | None]:
-    """Pair functions of one name when there are more or fewer now: the same bodies first."""
-    if len(targets) == len(places):
+class CodeChanges:
+    """The functions of an old source, paired with the code of a new: by name, then by order.
+
+    `replacements` has those with other code, or another place. `names` has the qualified names
+    of those that do something else.
+    """
+
+    def __init__(self, old: Source | None, new: types.CodeType) -> None:
+        self.replacements: list[Replacement] = []
+        self.names: set[str] = set()
+        after = _functions(new)
+        self.may_suspend = any(
+            code.co_flags & _SUSPENDS for codes in after.values() for code in codes
+        )
+        if old is None:
+            return
+        for qualname, codes in _functions(compiled(old)).items():
+            self._pair(old.file, qualname, codes, after.get(qualname, []))
+
+    def _pair(
+        self, file: str, qualname: str, codes: list[types.CodeType], targets: list[types.CodeType]
+    ) -> None:
+        lines = [code.co_firstlineno for code in codes]
+        for code, target in zip(codes, _matched(codes, targets), strict=True):
+            if target is None or (code == target and code.co_linetable == target.co_linetable):
+                continue
+            if _behaviour(code) != _behaviour(target):
+                self.names.add(qualname)
+            line = code.co_firstlineno
+            twin = code if lines.count(line) > 1 else None
+            self.replacements.append((file, qualname, line, target, twin))
+
+    def by_root(self) -> dict[str, set[str]]:
+        """Give the top-level functions and classes with a change inside, and a class's methods."""
+        found: dict[str, set[str]] = {}
+        for one in self.names:
+            parts = one.split(".")
+            found.setdefault(parts[0], set()).update(parts[1:2])
+        return found
+
+
+def _functions(code: types.CodeType) -> dict[str, list[types.CodeType]]:
+    """Give the code of every function inside, by its qualified name, in the source's order."""
+    found: dict[str, list[types.CodeType]] = {}
+    _collect(code, found)
+    return found
+
+
+def _collect(code: types.CodeType, found: dict[str, list[types.CodeType]]) -> None:
+    for one in code.co_consts:
+        if not isinstance(one, types.CodeType):
+            continue
+        # Comprehensions, and what evaluates annotations, are functions of nobody.
+        is_function = one.co_flags & _IS_FUNCTION and not one.co_name.startswith("<")
+        if is_function or one.co_name == "<lambda>":
+            found.setdefault(one.co_qualname, []).append(one)
+        _collect(one, found)
+
+
+def _matched(
+    codes: list[types.CodeType], targets: list[types.CodeType]
+) -> list[types.CodeType | None]:
+    """Pair functions of one name; when there are more or fewer now, those alike first."""
+    if len(targets) == len(codes):
         return [*targets]
     left = list(targets)
-    found: list[_Place | None] = [None] * len(places)
-    for at, (_, node) in enumerate(places):
+    found: list[types.CodeType | None] = [None] * len(codes)
+    for at, code in enumerate(codes):
         for target in left:
-            if same(node, target[1]):
+            if _behaviour(code) == _behaviour(target):
                 found[at] = target
                 left.remove(target)
                 break
-    for at in range(len(places)):
+    for at in range(len(codes)):
         if found[at] is None and left:
             found[at] = left.pop(0)
     return found
 
 
-def _collected(code: types.CodeType) -> _Codes:
-    """Give every code object inside another, by its qualified name and first line."""
-    found: _Codes = {}
-    waiting = [code]
-    while waiting:
-        inner = [one for one in waiting.pop().co_consts if isinstance(one, types.CodeType)]
-        for one in inner:
-            found.setdefault((one.co_qualname, one.co_firstlineno), []).append(one)
-        waiting += inner
-    return found
-
-
-def may_suspend(code: types.CodeType) -> bool:
-    """Tell whether a function of a module is a generator or a coroutine."""
-    return any(one.co_flags & _SUSPENDS for found in _collected(code).values() for one in found)
-
-
-def _same_place(one: ast.AST, other: ast.AST) -> bool:
-    a = getattr(one, "end_lineno", 0), getattr(one, "col_offset", 0)
-    return a == (getattr(other, "end_lineno", 0), getattr(other, "col_offset", 0))
+def _behaviour(code: types.CodeType) -> tuple[object, ...]:
+    """Give all of a code object but where it stands."""
+    constants = tuple(
+        _behaviour(one) if isinstance(one, types.CodeType) else (type(one), repr(one))
+        for one in code.co_consts
+    )
+    return (
+        code.co_code,
+        constants,
+        code.co_names,
+        code.co_varnames,
+        code.co_freevars,
+        code.co_cellvars,
+        code.co_flags,
+        code.co_argcount,
+        code.co_posonlyargcount,
+        code.co_kwonlyargcount,
+    )

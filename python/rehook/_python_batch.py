@@ -13,14 +13,14 @@ import sys
 import types
 import weakref
 
-from rehook._function_codes import may_suspend, pair_codes
+from rehook._function_codes import CodeChanges, compiled
 from rehook._member import MISSING, Member, has_docstring
 from rehook._module_order import in_order
 from rehook._python_changes import CallableChange, Changes, class_change, is_same_constant
 from rehook._python_world import World
 from rehook._registrations import Registrations
 from rehook._side_effects import SideEffects
-from rehook._statements import Source, Statement, compare, same, same_but_bodies
+from rehook._statements import Source, Statement, compare, same_but_bodies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Batch:
         for name, module, file, old_text, new_text, whole in self._requests:
             new = Source(new_text, file)
             # The whole of it, for what only the compiler finds, and for the code of functions.
-            code = compile(new_text, file, "exec", dont_inherit=True)
+            code = compiled(new)
             old = None
             if old_text is not None:
                 try:
@@ -95,13 +95,15 @@ class Batch:
         self._order = in_order(self.members)
 
     def _compare(self, member: Member, code: types.CodeType) -> None:
-        self._world.may_suspend = self._world.may_suspend or may_suspend(code)
-        if member.whole or member.old is None:
+        codes = CodeChanges(member.old, code)
+        self.codes += codes.replacements
+        self._world.may_suspend = self._world.may_suspend or codes.may_suspend
+        if member.old is None or member.whole:
             member.due = {id(one) for one in member.new.statements}
             if member.old is not None:
-                self.codes += pair_codes(member.old, member.new, code)
                 self._note_gone(member, member.old)
             return
+        roots = codes.by_root()
         pairs = compare(member.old.statements, member.new.statements)
         for statement, was in pairs:
             if was is None:
@@ -109,14 +111,10 @@ class Batch:
             elif statement.text == was.text:
                 continue
             elif not same_but_bodies(was.node, statement.node):
-                if statement.is_class and _only_methods_differ(was.node, statement.node):
-                    self._note_class(member, statement, was)
-                    continue
                 member.due.add(id(statement))
                 self._note_class(member, statement, was)
-            elif not same(was.node, statement.node):
-                self._note_bodies(member, statement, was)
-        self.codes += pair_codes(member.old, member.new, code)
+            else:
+                self._note_bodies(member, statement.binds & roots.keys(), roots)
         self._note_gone(member, member.old)
         # What a statement that is gone had bound is bound by those that are left.
         kept = {id(was) for _, was in pairs if was is not None}
@@ -138,16 +136,14 @@ class Batch:
         if isinstance(obj, type):
             self._changes.add_callable(class_change(was.node, statement.node, obj))  # type: ignore[arg-type]
 
-    def _note_bodies(self, member: Member, statement: Statement, was: Statement) -> None:
-        if statement.is_class:
-            self._note_class(member, statement, was)
-            return
-        for name in statement.binds:
+    def _note_bodies(
+        self, member: Member, names: frozenset[str], roots: dict[str, set[str]]
+    ) -> None:
+        for name in names:
             obj = member.namespace.get(name, MISSING)
             if isinstance(obj, type):
                 change = CallableChange(obj, is_class=True)
-                change.members.update(vars(obj))
-                change.construction = True
+                change.add_members(roots[name])
                 self._changes.add_callable(change)
             elif callable(obj):
                 self._changes.add_callable(CallableChange(obj, is_class=False))
@@ -203,6 +199,7 @@ class Batch:
         for member in self.members.values():
             self._tidy(member)
         self.running = ""
+        self._world.settle()
 
     def _note_staged(self, name: str, old: dict[str, object], fresh: dict[str, object]) -> None:
         for key in old.keys() | fresh.keys():
@@ -460,6 +457,7 @@ class Batch:
         """Undo what the statements did to the program's containers, and imports of new modules."""
         if self._effects is not None:
             self._effects.undo()
+        self._world.close()
         for name, module in self._world.new_modules.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]
@@ -532,7 +530,8 @@ class Batch:
 
     def own_containers(self) -> list[object]:
         """Give the containers in which references to shadows have to stay what they are."""
-        return self._world.own_containers()
+        mine = [self, *self.members.values()]
+        return [*self._world.own_containers(), *mine, *(vars(one) for one in mine)]
 
     def is_closed(self) -> bool:
         """Tell whether nothing that the statements made refers to the shadows."""
@@ -560,10 +559,6 @@ def _renewed(change: CallableChange, after: object) -> CallableChange:
     found.members, found.values = change.members, change.values
     found.construction, found.inherited = change.construction, change.inherited
     return found
-
-
-def _only_methods_differ(old: ast.stmt, new: ast.stmt) -> bool:
-    return same_but_bodies(old, new)
 
 
 def _take_docstring(member: Member, node: ast.Expr) -> None:

@@ -47,6 +47,11 @@ class CallableChange:
         # Of a class: those that derive from it are made differently now.
         self.inherited = False
 
+    def add_members(self, names: set[str]) -> None:
+        """Add methods with other code."""
+        self.members |= names
+        self.construction = self.construction or bool(names & _CONSTRUCTION)
+
     def take(self, other: CallableChange) -> None:
         """Add what changed in another class, or is known of it from elsewhere."""
         self.members |= other.members
@@ -159,9 +164,7 @@ class Changes:
         node = statement.node
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Assign, ast.Expr)):
             return False
-        for one in ast.walk(node):
-            if not isinstance(one, ast.ImportFrom):
-                continue
+        for one in statement.from_imports:
             names = self.names.get(absolute_name(member.name, one, is_package=member.is_package))
             if names and any(alias.name == "*" or alias.name in names for alias in one.names):
                 return True

@@ -1,4 +1,4 @@
-"""A module's source as top-level statements: what each binds, and which functions are in it.
+"""A module's source as top-level statements: what each binds, and how two of them differ.
 
 Everything here looks at source text alone; nothing is imported or run.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import difflib
 
-from rehook._uses import bound_names, defaults_of, global_reads, top_level_walk, uses_of
+from rehook._uses import bound_names, global_reads, top_level_walk, uses_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rehook._uses import Use
 
 __all__ = [
-    "Function",
     "Source",
     "Statement",
     "absolute_name",
@@ -30,21 +29,10 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
 
 
-class Function:
-    """A function in the source: qualified name and first line as its code object has them."""
-
-    __slots__ = ("line", "node", "qualname")
-
-    def __init__(self, qualname: str, line: int, node: ast.AST) -> None:
-        self.qualname = qualname
-        self.line = line
-        self.node = node
-
-
 class Statement:
     """One top-level statement. What it binds and uses is worked out when somebody asks."""
 
-    __slots__ = ("_binds", "_reads", "_uses", "key", "node", "text")
+    __slots__ = ("_binds", "_imports", "_reads", "_uses", "key", "node", "text")
 
     def __init__(self, node: ast.stmt, text: str) -> None:
         self.node = node
@@ -53,6 +41,7 @@ class Statement:
             (type(node).__name__, node.name) if isinstance(node, _DEFINITIONS) else ("", text)
         )
         self._binds: frozenset[str] | None = None
+        self._imports: list[ast.ImportFrom] | None = None
         self._uses: list[Use] | None = None
         self._reads: dict[str, set[tuple[str, ...]]] | None = None
 
@@ -71,6 +60,15 @@ class Statement:
         if self._binds is None:
             self._binds = frozenset(bound_names([self.node]))
         return self._binds
+
+    @property
+    def from_imports(self) -> list[ast.ImportFrom]:
+        """The `from … import` statements inside, but for those in functions."""
+        if self._imports is None:
+            self._imports = [
+                one for one in top_level_walk(self.node) if isinstance(one, ast.ImportFrom)
+            ]
+        return self._imports
 
     @property
     def uses(self) -> list[Use]:
@@ -109,6 +107,7 @@ class Source:
         except ValueError as error:
             raise SyntaxError(str(error), (file, 1, 1, "")) from error
         self.text = text
+        self.marshaled: bytes | None = None  # its code, see _function_codes
         lines = text.splitlines(keepends=True)
         self.statements = []
         for node in self.tree.body:
@@ -135,10 +134,6 @@ class Source:
                     feature = getattr(__future__, alias.name, None)
                     flags |= feature.compiler_flag if feature is not None else 0
         return flags
-
-    def functions(self) -> list[Function]:
-        """Every function and lambda, in the order of the source."""
-        return list(_functions(self.tree, ""))
 
     def binds(self) -> set[str]:
         """Every name that the module's own statements bind."""
@@ -285,43 +280,6 @@ def _decorated(node: ast.AST) -> bool:
 def _first_line(node: ast.stmt) -> int:
     decorators = getattr(node, "decorator_list", None)
     return decorators[0].lineno if decorators else node.lineno
-
-
-def _functions(node: ast.AST, prefix: str) -> Iterator[Function]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, _FUNCTIONS):
-            for outside in defaults_of(child):
-                yield from _functions_in_expression(outside, prefix)
-            qualname = prefix + child.name
-            yield Function(qualname, _first_line(child), child)
-            for inner in child.body:
-                yield from _functions_of(inner, qualname + ".<locals>.")
-        elif isinstance(child, ast.ClassDef):
-            for outside in (*child.decorator_list, *child.bases, *child.keywords):
-                yield from _functions_in_expression(outside, prefix)
-            for inner in child.body:
-                yield from _functions_of(inner, prefix + child.name + ".")
-        elif isinstance(child, ast.Lambda):
-            yield from _lambda(child, prefix)
-        else:
-            yield from _functions(child, prefix)
-
-
-def _functions_of(node: ast.AST, prefix: str) -> Iterator[Function]:
-    yield from _functions(ast.Module(body=[node], type_ignores=[]), prefix)  # type: ignore[list-item]
-
-
-def _functions_in_expression(node: ast.AST, prefix: str) -> Iterator[Function]:
-    if isinstance(node, ast.Lambda):
-        yield from _lambda(node, prefix)
-    else:
-        yield from _functions(node, prefix)
-
-
-def _lambda(node: ast.Lambda, prefix: str) -> Iterator[Function]:
-    qualname = prefix + "<lambda>"
-    yield Function(qualname, node.lineno, node)
-    yield from _functions_in_expression(node.body, qualname + ".<locals>.")
 
 
 def _class_members(body: Iterable[ast.AST], prefix: str) -> Iterator[tuple[str, frozenset[str]]]:
