@@ -67,7 +67,11 @@ class World:
 
     def settle(self) -> None:
         """All statements have run: see whether what they made refers to the shadows."""
-        self._is_closed = not self.new_modules and self._count_references() == self._references
+        self._is_closed = (
+            not self.new_modules
+            and not self.staged
+            and self._count_references() == self._references
+        )
 
     def is_closed(self) -> bool:
         """Tell whether nobody refers to the shadows but themselves, as far as counts can tell."""
