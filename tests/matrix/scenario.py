@@ -139,7 +139,7 @@ class World:
             assert type(raised) is self.subject.SubjectError
 
     def pickles(self, step):
-        again = pickle.loads(self.pickled)  # noqa: S301 - our own
+        again = pickle.loads(self.pickled)
         assert type(again) is self.subject.Thing
         same(again.answer(), 30 + step)
 

@@ -123,7 +123,7 @@ def test_diagnostic_equality_and_data(errors):
 
 def test_errors_survive_pickling_and_copying(errors):
     made = errors.make("build", "m", "h", "r", "t", DIAGNOSTICS)
-    for again in (pickle.loads(pickle.dumps(made)), copy.copy(made)):  # noqa: S301
+    for again in (pickle.loads(pickle.dumps(made)), copy.copy(made)):
         assert type(again) is errors.BuildError
         assert str(again) == str(made)
         assert again.diagnostics == made.diagnostics
