@@ -570,6 +570,7 @@ class Batch:
         """Undo what the statements did to the program's containers, and imports of new modules."""
         if self._effects is not None:
             self._effects.undo()
+        self._world.close()
         for name, module in self._world.new_modules.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]
@@ -642,7 +643,8 @@ class Batch:
 
     def own_containers(self) -> list[object]:
         """Give the containers in which references to shadows have to stay what they are."""
-        return self._world.own_containers()
+        mine = [self, *self.members.values()]
+        return [*self._world.own_containers(), *mine, *(vars(one) for one in mine)]
 
     def is_closed(self) -> bool:
         """Tell whether nothing that the statements made refers to the shadows."""

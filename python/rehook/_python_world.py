@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["World"]
 
+# The builtins of all shadows. Frames use theirs without a reference of their own, so no
+# namespace that statements ran with is ever released; there is one, and not one a reload.
+_shadow_builtins: dict[str, object] = {}
+
 
 class World:
     """The shadows, and the `__import__` that leads to them."""
@@ -38,11 +42,12 @@ class World:
         self.new_modules: dict[str, types.ModuleType] = {}
         self._references: list[int] = []
         self.may_suspend = False  # a function of these modules is a generator or a coroutine
-        self.builtins = dict(vars(builtins))
-        self.builtins["__import__"] = self._import
+        self.builtins = _shadow_builtins
 
     def enter(self) -> None:
         """Make the shadows of all modules that take part, and of the packages around them."""
+        self.builtins.update(vars(builtins))
+        self.builtins["__import__"] = self._import
         for name in [*self._members, *self.staged]:
             parts = name.split(".")
             for i in range(1, len(parts)):
@@ -65,7 +70,7 @@ class World:
 
     def own_containers(self) -> list[object]:
         """Give the containers in which references to shadows have to stay what they are."""
-        return [self._shadows, self._befores, *self._befores.values()]
+        return [self, vars(self), self._shadows, self._befores, *self._befores.values()]
 
     def leave(self) -> None:
         """Empty the shadows; those that running code still uses get what the modules have now."""
@@ -79,6 +84,13 @@ class World:
             space.clear()
             if id(space) in in_use:
                 space.update(real)
+        self.close()
+
+    def close(self) -> None:
+        """Let the imports of whatever still has the shadows' builtins be the program's."""
+        for name in self.builtins.keys() - vars(builtins).keys():
+            del self.builtins[name]
+        self.builtins["__import__"] = builtins.__import__
 
     def _namespaces_in_use(self) -> set[int]:
         """Give the ids of namespaces that threads and suspended generators run in."""
