@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,12 @@ __all__ = ["Function", "Source", "Statement", "Use", "compare", "same", "same_bu
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_SCOPES: dict[type, str] = {
+    ast.ListComp: "listcomp",
+    ast.SetComp: "setcomp",
+    ast.DictComp: "dictcomp",
+    ast.GeneratorExp: "genexpr",
+}
 
 # How a statement uses a name while it runs.
 HOLDS = "holds"  # puts the object somewhere: an alias, a display, a default, a base class
@@ -148,6 +155,10 @@ class Source:
     def binds(self) -> set[str]:
         """Every name that the module's own statements bind."""
         return set().union(*(one.binds for one in self.statements)) if self.statements else set()
+
+    def class_lines(self) -> dict[str, int]:
+        """Give the first line of each class outside of functions, by its qualified name."""
+        return dict(_class_lines(self.tree.body, ""))
 
     def class_members(self) -> dict[str, frozenset[str]]:
         """Give what each class's body binds, by the class's qualified name."""
@@ -307,10 +318,8 @@ def _functions(node: ast.AST, prefix: str) -> Iterator[Function]:
                 yield from _functions_in_expression(outside, prefix)
             for inner in child.body:
                 yield from _functions_of(inner, prefix + child.name + ".")
-        elif isinstance(child, ast.Lambda):
-            yield from _lambda(child, prefix)
         else:
-            yield from _functions(child, prefix)
+            yield from _functions_in_expression(child, prefix)
 
 
 def _functions_of(node: ast.AST, prefix: str) -> Iterator[Function]:
@@ -320,8 +329,26 @@ def _functions_of(node: ast.AST, prefix: str) -> Iterator[Function]:
 def _functions_in_expression(node: ast.AST, prefix: str) -> Iterator[Function]:
     if isinstance(node, ast.Lambda):
         yield from _lambda(node, prefix)
+    elif isinstance(node, _COMPREHENSIONS):
+        yield from _comprehension(node, prefix)
     else:
         yield from _functions(node, prefix)
+
+
+def _comprehension(
+    node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp, prefix: str
+) -> Iterator[Function]:
+    # The first iterable is worked out outside; since 3.12 all of it is, but for generators.
+    if not isinstance(node, ast.GeneratorExp) and sys.version_info >= (3, 12):
+        inside = prefix
+    else:
+        inside = f"{prefix}<{_SCOPES[type(node)]}>."
+    yield from _functions_in_expression(node.generators[0].iter, prefix)
+    first, *others = node.generators
+    parts: list[ast.AST] = [first.target, *first.ifs, *others]
+    parts += [one for one in ast.iter_child_nodes(node) if one not in node.generators]
+    for one in parts:
+        yield from _functions_in_expression(one, inside)
 
 
 def _lambda(node: ast.Lambda, prefix: str) -> Iterator[Function]:
@@ -348,6 +375,16 @@ def _class_members(
             yield from _class_members(ast.iter_child_nodes(node), prefix)
 
 
+def _class_lines(body: Iterable[ast.AST], prefix: str) -> Iterator[tuple[str, int]]:
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            qualname = prefix + node.name
+            yield qualname, _first_line(node)
+            yield from _class_lines(node.body, qualname + ".")
+        elif not isinstance(node, _FUNCTIONS):
+            yield from _class_lines(ast.iter_child_nodes(node), prefix)
+
+
 def _top_level_walk(node: ast.AST) -> Iterator[ast.AST]:
     """Walk what runs when the statement runs: not the bodies of functions."""
     yield node
@@ -368,6 +405,8 @@ def _bound_names(body: Iterable[ast.AST]) -> Iterator[str]:
         elif isinstance(node, ast.Name):
             if not isinstance(node.ctx, ast.Load):
                 yield node.id
+        elif sys.version_info >= (3, 12) and isinstance(node, ast.TypeAlias):
+            yield node.name.id  # and not its parameters
         elif isinstance(node, _COMPREHENSIONS) or isinstance(node, ast.Lambda):
             yield from (
                 inner.target.id
