@@ -546,11 +546,25 @@ class Batch:
                 cache.checkcache(self.members[name].file)
         for name, _, _, _, new_text, _ in self._requests:
             _remember_source(name, new_text, self.members[name].new)
+            if sys.version_info >= (3, 13):
+                _tell_class_lines(self.members[name])
         self._world.leave()
         for kind, names in self._attributes:
             _made_attributes[kind] = names
         for one in caches:
             one.cache_clear()  # type: ignore[attr-defined]
+
+
+def _tell_class_lines(member: Member) -> None:
+    """Let `inspect` find the classes whose statements did not run, but moved in the file."""
+    for qualname, line in member.new.class_lines().items():
+        obj: object = member.module
+        for part in qualname.split("."):
+            obj = getattr(obj, "__dict__", {}).get(part)
+        if not isinstance(obj, type) or obj.__module__ != member.name:
+            continue
+        if obj.__qualname__ == qualname and vars(obj).get("__firstlineno__", line) != line:
+            type.__setattr__(obj, "__firstlineno__", line)
 
 
 def _renewed(change: CallableChange, after: object) -> CallableChange:

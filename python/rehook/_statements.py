@@ -139,6 +139,10 @@ class Source:
         """Every name that the module's own statements bind."""
         return set().union(*(one.binds for one in self.statements)) if self.statements else set()
 
+    def class_lines(self) -> dict[str, int]:
+        """Give the first line of each class outside of functions, by its qualified name."""
+        return dict(_class_lines(self.tree.body, ""))
+
     def class_members(self) -> dict[str, frozenset[str]]:
         """Give what each class's body binds, by the class's qualified name."""
         return dict(_class_members(self.tree.body, ""))
@@ -290,3 +294,13 @@ def _class_members(body: Iterable[ast.AST], prefix: str) -> Iterator[tuple[str, 
             yield from _class_members(node.body, qualname + ".")
         elif not isinstance(node, _FUNCTIONS):
             yield from _class_members(ast.iter_child_nodes(node), prefix)
+
+
+def _class_lines(body: Iterable[ast.AST], prefix: str) -> Iterator[tuple[str, int]]:
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            qualname = prefix + node.name
+            yield qualname, _first_line(node)
+            yield from _class_lines(node.body, qualname + ".")
+        elif not isinstance(node, _FUNCTIONS):
+            yield from _class_lines(ast.iter_child_nodes(node), prefix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -226,6 +227,8 @@ def bound_names(body: Iterable[ast.AST]) -> Iterator[str]:
         elif isinstance(node, ast.Name):
             if not isinstance(node.ctx, ast.Load):
                 yield node.id
+        elif sys.version_info >= (3, 12) and isinstance(node, ast.TypeAlias):
+            yield node.name.id  # and not its parameters
         elif isinstance(node, (*_COMPREHENSIONS, ast.Lambda)):
             yield from (
                 inner.target.id
