@@ -227,19 +227,21 @@ void HeapPass::list(PyObject* referrer) {
   }
 }
 
-// Whether the tuple hashes differently now.
+// Whether the tuple hashes differently now. One with a dict or a list in it, such as those of
+// namespaces, has no hash.
 bool HeapPass::tuple(PyObject* referrer) {
-  bool changed = false;
+  bool changed = false, hashable = true;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(referrer); ++i) {
     PyObject* const item = PyTuple_GET_ITEM(referrer, i);
     PyObject* const to = item != nullptr ? targets_->references.find(item) : nullptr;
     if (to == nullptr) continue;
     changed = true;
+    hashable = hashable && Py_TYPE(item)->tp_hash != &PyObject_HashNotImplemented;
     if (to == item) continue;
     refer(referrer, &reinterpret_cast<PyTupleObject*>(referrer)->ob_item[i], to);
     ++report_.replaced["tuple"];
   }
-  return changed;
+  return changed && (hashable || !PyTuple_CheckExact(referrer));
 }
 
 void HeapPass::other(PyObject* referrer) {

@@ -25,7 +25,7 @@ def compiled(source: Source) -> types.CodeType:
     Each call gives code objects of its own: those that functions have are counted.
     """
     if source.marshaled is None:
-        code = compile(source.text, source.file, "exec", dont_inherit=True)
+        code = compile(source.tree, source.file, "exec", dont_inherit=True)
         source.marshaled = marshal.dumps(code)
         return code
     code = marshal.loads(source.marshaled)  # noqa: S302 - dumped in this process
