@@ -17,7 +17,7 @@ struct PythonReload {
   std::string name;
   PythonSources::Saved saved;
   bool whole = false;  // all of its body, not just what changed
-  bool is_named = false;
+  bool is_changed = true;  // its source; else it runs because somebody asked for all of it
 };
 
 // The Python modules of one reload (python/rehook/_python_batch.py does the work): their sources

@@ -81,7 +81,8 @@ void Session::add_python(const std::string& name, bool whole, Plan& plan) {
   auto saved = sources_.read(name);
   if (!saved) return;
   if (to_string(setting_of(name, "__rehook_mode__").get()) == "full") whole = true;
-  plan.python.push_back({name, std::move(*saved), whole});
+  const bool is_changed = !sources_.find(name)->has_text || sources_.is_changed(name);
+  plan.python.push_back({name, std::move(*saved), whole, is_changed});
 }
 
 void Session::plan_python(const Wanted& wanted, Retry retry, Plan& plan,
@@ -89,10 +90,17 @@ void Session::plan_python(const Wanted& wanted, Retry retry, Plan& plan,
   sources_.remember_loaded();
   std::set<std::string> packages;
   std::vector<std::string> changed;
+  // A package's Python half goes with its compiled one: it may import what is new, or not import
+  // any more what is gone.
+  std::set<std::string> tops;
+  for (const Reloadable& module : plan.modules) {
+    tops.insert(module.extension->name.substr(0, module.extension->name.find('.')));
+  }
   bool is_news = retry == Retry::always || !plan.modules.empty();
   for (const std::string& name : sources_.names()) {
-    if (!is_wanted(name, wanted) || is_excluded(name) || !loaded_module(name) ||
-        extensions_.contains(name) || is_excluding(name)) {
+    if (is_excluded(name) || !loaded_module(name) || extensions_.contains(name) ||
+        is_excluding(name) ||
+        !(is_wanted(name, wanted) || tops.contains(name.substr(0, name.find('.'))))) {
       continue;
     }
     const bool is_named = std::find(wanted.begin(), wanted.end(), name) != wanted.end();
@@ -101,7 +109,7 @@ void Session::plan_python(const Wanted& wanted, Retry retry, Plan& plan,
         summary.left.push_back({"module " + name,
                                 "its source file is gone: " + sources_.find(name)->file.name, 0,
                                 nullptr});
-      } else if (wanted.empty() || is_named) {
+      } else if (is_named) {
         summary.unchanged.push_back(name);
         forget_failure_of(name);
       }

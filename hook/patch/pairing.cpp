@@ -212,7 +212,7 @@ class Pairing {
         return;
       }
       pair_closures(old.get(), fresh.get(), module, 0);
-      pairs_.callables.push_back({old, fresh, place, module.python->decorated.contains(name)});
+      pairs_.callables.push_back({old, fresh, place, module.python->decorated.contains(name), true});
     } else if (PyType_Check(old.get()) == 0 && PyType_Check(fresh.get()) == 0 &&
                callables_->can_patch(old.get(), fresh.get())) {
       pairs_.callables.push_back({old, fresh, place});
@@ -248,7 +248,7 @@ class Pairing {
         continue;
       }
       pair_closures(one.get(), other.get(), module, depth + 1);
-      pairs_.callables.push_back({one, other, module.name});
+      pairs_.callables.push_back({one, other, module.name, false, true});
     }
   }
 

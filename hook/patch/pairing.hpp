@@ -47,6 +47,7 @@ struct ObjectPair {
   std::string name;  // qualified
   // A function's attributes are those of the new one, and not those that it has besides.
   bool takes_attributes = false;
+  bool is_python = false;  // of a Python module
 };
 
 // Who takes whose place, by qualified name. Making it changes nothing.

@@ -279,7 +279,9 @@ HeapTargets Patch::heap_targets() {
     targets.adopted.insert(pair.after.get());
     targets.shells.insert(pair.after.get());
   }
-  for (const ObjectPair& pair : pairs_.callables) targets.shells.insert(pair.after.get());
+  for (const ObjectPair& pair : pairs_.callables) {
+    if (pair.is_python) targets.shells.insert(pair.after.get());
+  }
   for (const ObjectPair& pair : static_classes_.replaced()) {
     targets.references.add(pair.before.get(), pair.after.get());
   }
