@@ -74,12 +74,14 @@ Status Patch::plan() {
   for (const ObjectPair& pair : pairs_.python_classes) {
     enums_[pair.before.get()] = pair_members(type_of(pair.before), type_of(pair.after), true);
   }
-  for (const auto& [shadow, real] : python_.stand_ins) successors_.add(shadow.get(), real.get());
+  for (const auto& [shadow, real] : python_.stand_ins)
+    successors_.add(shadow.get(), real.get());
   PyErr_Clear();
   return renew_instances();
 }
 
-// Objects of Python classes that were made anew, because their slots changed, are made anew, too.
+// Objects of Python classes that were made anew, because their slots changed, are made anew,
+// too.
 Status Patch::renew_instances() {
   std::map<PyTypeObject*, const ObjectPair*> wanted;
   std::unordered_set<PyTypeObject*> types;
@@ -256,8 +258,8 @@ void Patch::take_module_words(const ObjectPair& pair) {
 
 void Patch::patch_callables() {
   for (const ObjectPair& pair : pairs_.callables) {
-    const auto attributes = pair.takes_attributes ? Callables::Attributes::take
-                                                  : Callables::Attributes::merge;
+    const auto attributes =
+        pair.takes_attributes ? Callables::Attributes::take : Callables::Attributes::merge;
     if (callables_.patch(pair.before.get(), pair.after.get(), attributes)) continue;
     pairs_.replaced.push_back(pair);
   }
