@@ -309,8 +309,8 @@ Result<Ref> Session::find_elsewhere(PyObject* finder, const std::string& name, P
     if (!is_behind) continue;
     const Ref find = optional_attribute(other.get(), "find_spec");
     if (!find) continue;
-    Ref spec = Ref::steal(PyObject_CallFunctionObjArgs(find.get(), full_name.get(), path,
-                                                       target, nullptr));
+    Ref spec = Ref::steal(
+        PyObject_CallFunctionObjArgs(find.get(), full_name.get(), path, target, nullptr));
     if (!spec) {
       cause_ = SavedError::take();
       return Error{ErrorCode::failed_load, name + " cannot be found: " + cause_.text()};

@@ -55,9 +55,8 @@ bool Session::is_python(const std::string& name) const {
   if (string_attribute(spec.get(), "origin") == "frozen") return false;
   if (string_attribute(module.get(), "__file__").ends_with(".py")) return name != "__main__";
   const std::vector<std::string> known = sources_.names();
-  return std::any_of(known.begin(), known.end(), [&](const std::string& other) {
-    return other.starts_with(name + ".");
-  });
+  return std::any_of(known.begin(), known.end(),
+                     [&](const std::string& other) { return other.starts_with(name + "."); });
 }
 
 void Session::add_python(const std::string& name, bool whole, Plan& plan) {
@@ -90,8 +89,8 @@ void Session::plan_python(const Wanted& wanted, Retry retry, Plan& plan,
   sources_.remember_loaded();
   std::set<std::string> packages;
   std::vector<std::string> changed;
-  // A package's Python half goes with its compiled one: it may import what is new, or not import
-  // any more what is gone.
+  // A package's Python half goes with its compiled one: it may import what is new, or not
+  // import any more what is gone.
   std::set<std::string> tops;
   for (const Reloadable& module : plan.modules) {
     tops.insert(module.extension->name.substr(0, module.extension->name.find('.')));
@@ -119,7 +118,8 @@ void Session::plan_python(const Wanted& wanted, Retry retry, Plan& plan,
     changed.push_back(name);
   }
   // Told before; the reminder says it again.
-  if (!is_news && !changed.empty() && sources_.state_of(changed) == failed_python_) changed.clear();
+  if (!is_news && !changed.empty() && sources_.state_of(changed) == failed_python_)
+    changed.clear();
   for (const std::string& name : changed) {
     const std::string package = whole_package(name);
     if (!package.empty()) packages.insert(package);
@@ -127,8 +127,7 @@ void Session::plan_python(const Wanted& wanted, Retry retry, Plan& plan,
   }
   for (const std::string& name : wanted) {
     // A module of an installed package: only when it is asked for by its name.
-    if (sources_.find(name) == nullptr && !extensions_.contains(name) &&
-        !is_excluding(name)) {
+    if (sources_.find(name) == nullptr && !extensions_.contains(name) && !is_excluding(name)) {
       add_python(name, true, plan);
     }
   }

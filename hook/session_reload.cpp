@@ -77,7 +77,8 @@ Result<std::shared_ptr<ReloadTransaction>> Session::start(Plan& plan) {
   for (const Reloadable& module : plan.modules) names.push_back(module.extension->name);
   const auto run = [&]() -> Status {
     REHOOK_TRY(transaction->stage(plan.modules, cancel));
-    REHOOK_TRY(transaction->prepare(std::make_unique<PythonBatch>(plan.python, names, sources_)));
+    REHOOK_TRY(
+        transaction->prepare(std::make_unique<PythonBatch>(plan.python, names, sources_)));
     REHOOK_TRY(tell_before(plan));
     REHOOK_TRY(transaction->load());
     REHOOK_TRY(transaction->run());
@@ -229,8 +230,9 @@ Result<Session::Wanted> Session::resolve(const std::vector<std::string>& names,
     }
     if (project == nullptr) {
       return Error{ErrorCode::invalid,
-                   name + " is no Python module with a source file, and does not belong to a "
-                          "CMake project that rehook knows",
+                   name +
+                       " is no Python module with a source file, and does not belong to a "
+                       "CMake project that rehook knows",
                    "name the project's folder: rehook.install(projects=[\"path/to/project\"])"};
     }
     if (std::find(projects.begin(), projects.end(), project) == projects.end()) {

@@ -147,8 +147,7 @@ void HeapPass::replace() {
   std::ignore = deque_type();
   scan();
   exclude_class_parts();
-  if (const std::size_t count =
-          replace_in_running_functions(targets_->references, *journal_);
+  if (const std::size_t count = replace_in_running_functions(targets_->references, *journal_);
       count > 0) {
     report_.replaced["local variable"] += count;
   }
@@ -200,7 +199,8 @@ void HeapPass::dict(PyObject* referrer) {
     }
     if (is_plain_key(name.get())) {
       PyObject* const was = PyDict_GetItemWithError(referrer, name.get());
-      if (journal_->set_item(referrer, name.get(), to.get()) && targets_->shells.contains(was)) {
+      if (journal_->set_item(referrer, name.get(), to.get()) &&
+          targets_->shells.contains(was)) {
         journal_->release_on_commit(was);
       }
       if (owner != class_dicts_.end()) PyType_Modified(owner->second);

@@ -14,6 +14,7 @@ import types
 import weakref
 
 from rehook._function_codes import CodeChanges, compiled
+from rehook._main_imports import follow
 from rehook._member import MISSING, Member, has_docstring
 from rehook._module_order import in_order
 from rehook._python_changes import CallableChange, Changes, class_change, is_same_constant
@@ -537,9 +538,21 @@ class Batch:
         """Tell whether nothing that the statements made refers to the shadows."""
         return self._world.is_closed()
 
+    def _new_values(self) -> dict[str, dict[str, tuple[object, object]]]:
+        """Give what changed its value: module -> name -> (old, new)."""
+        found: dict[str, dict[str, tuple[object, object]]] = {}
+        for name, names in self._changes.names.items():
+            before, after = self._world.before_of(name), sys.modules.get(name)
+            space = after.__dict__ if after is not None else {}
+            found[name] = {
+                one: (before[one], space[one]) for one in names if one in before and one in space
+            }
+        return found
+
     def commit(self) -> None:
         """Drop what was computed with the old code, and the shadows: the new code runs."""
         caches = self.caches()
+        follow(self._new_values())
         cache = sys.modules.get("linecache")
         if cache is not None:  # tracebacks and `inspect` read the saved files anew
             for name, *_ in self._requests:

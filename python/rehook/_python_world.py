@@ -77,6 +77,10 @@ class World:
         """Tell whether nobody refers to the shadows but themselves, as far as counts can tell."""
         return self._is_closed
 
+    def before_of(self, name: str) -> dict[str, object]:
+        """Give a module's namespace as it was before the reload; empty for one without shadow."""
+        return self._befores.get(name, {})
+
     def own_containers(self) -> list[object]:
         """Give the containers in which references to shadows have to stay what they are."""
         return [self, vars(self), self._shadows, self._befores, *self._befores.values()]
