@@ -34,7 +34,7 @@ VENV = ROOT / "build" / "bench-peers"
 OURS = "rehook"
 # A peer that takes longer than this for some edits makes no more of them, and one whose child
 # takes longer than that is given up.
-SECONDS_OF_RELOADS, SECONDS_OF_CHILD = 20.0, 90.0
+SECONDS_OF_RELOADS, SECONDS_OF_PEER, SECONDS_OF_CHILD = 20.0, 90.0, 900.0
 CHILDREN = 2  # of each peer, in turn
 MILLION = 1_000_000
 
@@ -87,7 +87,7 @@ def _is_installed(python: Path, package: str) -> bool:
 # ---------------------------------------------------------------- children
 
 
-def _child(command: Sequence[str | Path], folder: Path) -> dict[str, Any] | str:
+def _child(command: Sequence[str | Path], folder: Path, seconds: float) -> dict[str, Any] | str:
     """Run a child; give the JSON of its last line, or why there is none."""
     environment = {**os.environ, "REHOOK_TRACE": str(folder / "trace.jsonl")}
     environment["REHOOK_STORE_DIR"] = str(folder / "store")
@@ -99,10 +99,10 @@ def _child(command: Sequence[str | Path], folder: Path) -> dict[str, Any] | str:
             capture_output=True,
             text=True,
             check=False,
-            timeout=SECONDS_OF_CHILD,
+            timeout=seconds,
         )
     except subprocess.TimeoutExpired:
-        return f"took more than {SECONDS_OF_CHILD:.0f} s"
+        return f"took more than {seconds:.0f} s"
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         return f"does not run: {last}"
@@ -114,7 +114,9 @@ def _run_here(work: Callable[..., dict[str, Any]], home: Path, *arguments: int) 
     """Run one of the functions below in a fresh interpreter."""
     words = [str(one) for one in arguments]
     folder = home / f"{work.__name__}-{'-'.join(words)}"
-    told = _child([sys.executable, __file__, work.__name__, str(folder), *words], folder)
+    told = _child(
+        [sys.executable, __file__, work.__name__, str(folder), *words], folder, SECONDS_OF_CHILD
+    )
     if isinstance(told, str):
         raise SystemExit(f"{work.__name__}: {told}")
     return told
@@ -132,7 +134,7 @@ def _run_peer(
     folder = home / f"{name.replace(' ', '-')}-{number}"
     script = reload_peers.__file__
     words = [str(objects), str(rounds), str(SECONDS_OF_RELOADS)]
-    told = _child([python, script, name, folder, *words], folder)
+    told = _child([python, script, name, folder, *words], folder, SECONDS_OF_PEER)
     if isinstance(told, dict) and not told["module"]:
         return "does not run: the edited code is not there after the reload"
     return told
@@ -251,50 +253,50 @@ def child_pause(folder: Path, count: int, rounds: int) -> dict[str, Any]:
     trace = Path(os.environ["REHOOK_TRACE"])
     base = many_objects(MILLION)
     gc.collect()
-    few: list[float] = []
-    many: list[float] = []
-    totals: dict[bool, list[float]] = {False: [], True: []}
-    objects = 0
-    for at in range(2 * (rounds + 1)):
-        crowded = at % 2 == 1
-        before = len(gc.get_objects())
-        crowd = many_objects(MILLION) if crowded else []
-        gc.collect()
-        if crowded:
-            objects = len(gc.get_objects()) - before
-        flipping.flip()
-        seen = trace.stat().st_size if trace.exists() else 0
-        start = time.perf_counter()
-        rehook.reload("flipping")
-        totals[crowded].append((time.perf_counter() - start) * 1000)
-        flipping.check()
-        with trace.open() as lines:
-            lines.seek(seen)
-            steps = [json.loads(line) for line in lines]
-        pause = sum(one["ms"] for one in steps if one["step"] in STEPS_OF_PAUSE)
-        (many if crowded else few).append(pause)
-        del crowd
-    del base
-    return {
-        "few": few[1:],
-        "many": many[1:],
-        "objects": objects,
-        "reload_few": totals[False][1:],
-        "reload_many": totals[True][1:],
+    pauses: dict[str, dict[str, list[float]]] = {
+        "to class": {"few": [], "many": []},
+        "to function": {"few": [], "many": []},
     }
+    objects = 0
+    for _ in range(rounds + 1):
+        for size in ("few", "many"):
+            before = len(gc.get_objects())
+            crowd = many_objects(MILLION) if size == "many" else []
+            gc.collect()
+            objects = len(gc.get_objects()) - before
+            for times in pauses.values():
+                flipping.flip()
+                seen = trace.stat().st_size if trace.exists() else 0
+                rehook.reload("flipping")
+                flipping.check()
+                with trace.open() as lines:
+                    lines.seek(seen)
+                    steps = [json.loads(line) for line in lines]
+                times[size].append(sum(one["ms"] for one in steps if one["step"] in STEPS_OF_PAUSE))
+            del crowd
+    del base
+    for times in pauses.values():
+        del times["few"][0], times["many"][0]
+    return {"objects": objects, **pauses}
 
 
 def patch_pause(count: int, home: Path, rounds: int) -> Row:
     """Give how long the GIL is held for each million objects when so many names are replaced."""
     told = _run_here(child_pause, home, count, rounds)
     scale = MILLION / told["objects"]
-    pairs = zip(told["many"], told["few"], strict=True)
+    added, few = {}, {}
+    for way in ("to class", "to function"):
+        pairs = zip(told[way]["many"], told[way]["few"], strict=True)
+        added[way] = statistics.median(many - few for many, few in pairs) * scale
+        few[way] = statistics.median(told[way]["few"])
+    worse = max(added, key=lambda way: added[way])
+    kinds = " and ".join(f"{way} {value:.1f}" for way, value in added.items())
     return Row(
         f"patch_pause_{count}",
-        statistics.median(many - few for many, few in pairs) * scale,
+        added[worse],
         "ms",
-        f"{count} functions become classes or back; the whole pause among a million objects",
-        statistics.median(told["few"]),
+        f"the whole pause among a million; names that change their kind: {kinds} ms",
+        few[worse],
         None,
         "50 ms",
         told,
