@@ -54,12 +54,11 @@ Patch::Patch(std::vector<PatchModule> modules, Ownership ownership,
       functions_(journal_, python_.codes),
       python_classes_(journal_, callables_, successors_,
                       [this](PyTypeObject* type) -> const std::set<std::string>* {
-                        auto* const object = reinterpret_cast<PyObject*>(type);
-                        const std::string home = string_attribute(object, "__module__");
+                        const std::string home = module_of(type);
                         for (const PatchModule& module : modules_) {
                           if (!module.python || module.name != home) continue;
-                          const auto found = module.python->classes.find(
-                              string_attribute(object, "__qualname__"));
+                          const auto found =
+                              module.python->classes.find(qualified_name_of(type));
                           if (found != module.python->classes.end()) return &found->second;
                         }
                         return nullptr;

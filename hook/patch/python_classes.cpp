@@ -86,6 +86,14 @@ bool is_type_attribute(std::string_view name) {
   return std::find(k_names.begin(), k_names.end(), name) != k_names.end();
 }
 
+// Of the Python function inside a method or property; "" for anything else. What a class holds
+// may be an object with code of its own for being asked.
+std::string function_name_of(PyObject* value) {
+  PyObject* const inner = innermost_function(value);
+  if (!PyFunction_Check(inner)) return "";
+  return to_string(reinterpret_cast<PyFunctionObject*>(inner)->func_qualname);
+}
+
 }  // namespace
 
 bool is_python_class(PyObject* object) {
@@ -122,6 +130,18 @@ std::string python_class_obstacle(PyTypeObject* before, PyTypeObject* after) {
     return "it is an enumeration in one of the versions only";
   }
   return "";
+}
+
+std::string qualified_name_of(PyTypeObject* type) {
+  if (!PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)) return type->tp_name;
+  return to_string(reinterpret_cast<PyHeapTypeObject*>(type)->ht_qualname);
+}
+
+std::string module_of(PyTypeObject* type) {
+  const Ref name = from_string("__module__");
+  PyObject* const module = PyDict_GetItemWithError(type->tp_dict, name.get());
+  PyErr_Clear();
+  return to_string(module);
 }
 
 bool is_same_definition(PyObject* old, PyObject* fresh) {
@@ -329,7 +349,7 @@ void PythonClassAdoption::take_attribute(PyTypeObject* before, PyObject* name,
 
 void PythonClassAdoption::drop_attributes(PyTypeObject* before, PyTypeObject* after) {
   const std::set<std::string>* const known = names_(before);
-  const std::string prefix = string_attribute(object_of(before), "__qualname__") + ".";
+  const std::string prefix = qualified_name_of(before) + ".";
   const Ref items = Ref::steal(PyDict_Copy(before->tp_dict));
   PyObject *key = nullptr, *value = nullptr;
   Py_ssize_t at = 0;
@@ -341,10 +361,9 @@ void PythonClassAdoption::drop_attributes(PyTypeObject* before, PyTypeObject* af
     }
     const bool is_of_statement = known == nullptr || known->contains(name);
     // What a decorator such as dataclass made.
-    const bool is_made =
-        string_attribute(innermost_function(value), "__qualname__") == prefix + name ||
-        name.starts_with("__dataclass_") || name == "__match_args__" ||
-        name == "__annotations__" || name == "__hash__";
+    const bool is_made = function_name_of(value) == prefix + name ||
+                         name.starts_with("__dataclass_") || name == "__match_args__" ||
+                         name == "__annotations__" || name == "__hash__";
     if (is_of_statement || is_made) {
       std::ignore = journal_->set_attribute(before, key, nullptr);
     }

@@ -24,6 +24,10 @@ namespace rehook {
 // then is the old one ours to change.
 [[nodiscard]] bool is_same_definition(PyObject* old, PyObject* fresh);
 
+// A class's own name and module, read without any code of its metaclass.
+[[nodiscard]] std::string qualified_name_of(PyTypeObject* type);
+[[nodiscard]] std::string module_of(PyTypeObject* type);
+
 // Lets a class object that a class statement made serve the code of the statement's next run:
 // attributes, bases, metaclass, abstract methods. Functions are patched where they are, so that
 // methods taken out of the class follow.
