@@ -138,8 +138,7 @@ SessionPtr make_session(const py::dict& given) {
   }
   SessionPtr session = value_or_raise(std::move(created), {});
   add_loader_types(session);
-  session->set_describe(
-      [](const ReloadSummary& summary) { return ref(describe(summary)); });
+  session->set_describe([](const ReloadSummary& summary) { return ref(describe(summary)); });
   return session;
 }
 

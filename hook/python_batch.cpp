@@ -39,9 +39,7 @@ std::set<std::string> strings_in(PyObject* iterable) {
 
 PythonBatch::PythonBatch(std::vector<PythonReload> modules, std::vector<std::string> compiled,
                          const PythonSources& sources)
-    : requests_(std::move(modules)),
-      compiled_names_(std::move(compiled)),
-      sources_(&sources) {}
+    : requests_(std::move(modules)), compiled_names_(std::move(compiled)), sources_(&sources) {}
 
 PythonBatch::~PythonBatch() {
   if (!batch_ || !has_run_) return;
@@ -72,9 +70,9 @@ Status PythonBatch::prepare() {
     const Ref old = has_old ? bytes(known->text) : Ref::borrow(Py_None);
     const Ref fresh = bytes(one.saved.text);
     const Ref file = from_string(one.saved.file.name), name = from_string(one.name);
-    const Ref request = Ref::steal(PyTuple_Pack(6, name.get(), module.get(), file.get(),
-                                                old.get(), fresh.get(),
-                                                one.whole ? Py_True : Py_False));
+    const Ref request =
+        Ref::steal(PyTuple_Pack(6, name.get(), module.get(), file.get(), old.get(), fresh.get(),
+                                one.whole ? Py_True : Py_False));
     if (!request || PyList_Append(requests.get(), request.get()) < 0) {
       return failure("preparing " + one.name);
     }
@@ -97,10 +95,10 @@ Status PythonBatch::prepare() {
   }
   const Ref obstacle = Ref::steal(PyCFunction_New(&class_obstacle_definition, nullptr));
   const Ref module = Ref::steal(PyImport_ImportModule("rehook._python_batch"));
-  batch_ = module ? Ref::steal(PyObject_CallMethod(module.get(), "Batch", "OOOO", requests.get(),
-                                                   compiled.get(), others.get(),
-                                                   obstacle.get()))
-                  : Ref();
+  batch_ = module
+               ? Ref::steal(PyObject_CallMethod(module.get(), "Batch", "OOOO", requests.get(),
+                                                compiled.get(), others.get(), obstacle.get()))
+               : Ref();
   if (!batch_ || !ask("prepare")) {
     return failure("the saved source of " + names + " cannot be taken over");
   }
@@ -128,8 +126,10 @@ Status PythonBatch::run(const std::vector<Compiled>& compiled) {
                    " again failed");
   }
   const Ref namespaces = ask("namespaces"), classes = ask("class_members"),
-            definitions = ask("definition_names"), ran = ask("ran"), decorated = ask("decorated_names");
-  if (!namespaces || !classes || !definitions || !ran || !decorated) return failure("taking stock");
+            definitions = ask("definition_names"), ran = ask("ran"),
+            decorated = ask("decorated_names");
+  if (!namespaces || !classes || !definitions || !ran || !decorated)
+    return failure("taking stock");
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(namespaces.get()); ++i) {
     PyObject* const entry = PyList_GET_ITEM(namespaces.get(), i);
     PatchModule module;
@@ -169,13 +169,12 @@ PythonPatch PythonBatch::patch() const {
   const Ref codes = Ref::steal(PyObject_GetAttrString(batch_.get(), "codes"));
   for (Py_ssize_t i = 0; codes && i < PyList_GET_SIZE(codes.get()); ++i) {
     PyObject* const entry = PyList_GET_ITEM(codes.get(), i);
-    patch.codes.push_back({Ref::borrow(PyTuple_GET_ITEM(entry, 0)),
-                           Ref::borrow(PyTuple_GET_ITEM(entry, 1)),
-                           static_cast<int>(PyLong_AsLong(PyTuple_GET_ITEM(entry, 2))),
-                           Ref::borrow(PyTuple_GET_ITEM(entry, 3)),
-                           PyTuple_GET_ITEM(entry, 4) == Py_None
-                               ? Ref()
-                               : Ref::borrow(PyTuple_GET_ITEM(entry, 4))});
+    patch.codes.push_back(
+        {Ref::borrow(PyTuple_GET_ITEM(entry, 0)), Ref::borrow(PyTuple_GET_ITEM(entry, 1)),
+         static_cast<int>(PyLong_AsLong(PyTuple_GET_ITEM(entry, 2))),
+         Ref::borrow(PyTuple_GET_ITEM(entry, 3)),
+         PyTuple_GET_ITEM(entry, 4) == Py_None ? Ref()
+                                               : Ref::borrow(PyTuple_GET_ITEM(entry, 4))});
   }
   for (const PythonReload& one : requests_) {
     const Ref module = loaded_module(one.name);

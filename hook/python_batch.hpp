@@ -16,12 +16,12 @@ namespace rehook {
 struct PythonReload {
   std::string name;
   PythonSources::Saved saved;
-  bool whole = false;  // all of its body, not just what changed
-  bool is_named = false;
+  bool whole = false;      // all of its body, not just what changed
+  bool is_changed = true;  // its source; else it runs because somebody asked for all of it
 };
 
-// The Python modules of one reload (python/rehook/_python_batch.py does the work): their sources
-// are compared, what changed runs in shadows, and what came out is handed to a Patch.
+// The Python modules of one reload (python/rehook/_python_batch.py does the work): their
+// sources are compared, what changed runs in shadows, and what came out is handed to a Patch.
 //
 //   PythonBatch batch(modules, extensions, sources);
 //   REHOOK_TRY(batch.prepare());     // parses and compares; nothing has run

@@ -76,7 +76,8 @@ bool PythonSources::is_gone(const std::string& module) const {
 Result<PythonSources::Saved> PythonSources::read(const std::string& module) const {
   Saved saved;
   const Source* const source = find(module);
-  if (source == nullptr) return Error{ErrorCode::not_found, "the source of " + module + " is not known"};
+  if (source == nullptr)
+    return Error{ErrorCode::not_found, "the source of " + module + " is not known"};
   saved.file.name = source->file.name;
   // Measured before and after: an editor may be writing it just now.
   for (int attempt = 0; attempt < 3; ++attempt) {
@@ -106,10 +107,9 @@ PythonSources::State PythonSources::state_of(const std::vector<std::string>& mod
 namespace {
 
 // Close enough: the compiled part is loaded before anybody reloads.
-const std::int64_t k_process_start =
-    std::chrono::duration_cast<std::chrono::nanoseconds>(
-        std::chrono::system_clock::now().time_since_epoch())
-        .count();
+const std::int64_t k_process_start = std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                         std::chrono::system_clock::now().time_since_epoch())
+                                         .count();
 
 }  // namespace
 

@@ -199,9 +199,10 @@ Status ReloadTransaction::take_over() {
     patch();
     swap();
     if (const std::size_t early = gate.open(); inside + early > 0) {
-      left_.push_back({"threads inside the old code of the modules",
-                       "they did not leave it in time; their calls finish in the code they began in",
-                       inside + early, nullptr});
+      left_.push_back(
+          {"threads inside the old code of the modules",
+           "they did not leave it in time; their calls finish in the code they began in",
+           inside + early, nullptr});
     }
   }
   REHOOK_TRY(classes_->check());
@@ -218,9 +219,9 @@ namespace {
 Result<Ref> renewed(PyObject* instance, PyObject* new_class) {
   Ref made = call("rehook._python_instances", "renewed", {instance, new_class});
   if (!made) {
-    return Error{ErrorCode::failed_load, "an object of " +
-                                             string_attribute(new_class, "__qualname__") +
-                                             " cannot be made anew"};
+    return Error{
+        ErrorCode::failed_load,
+        "an object of " + string_attribute(new_class, "__qualname__") + " cannot be made anew"};
   }
   return made.get() == Py_None ? Ref() : made;
 }

@@ -283,10 +283,29 @@ Result<Ref> Session::find_spec(PyObject* finder, const std::string& name, PyObje
   return find_elsewhere(finder, name, path, target);
 }
 
+namespace {
+
+// Of the standard library, or below a package that is installed: nothing that anybody edits.
+bool is_of_a_library(const std::string& name, PyObject* path) {
+  PyObject* const known = PySys_GetObject("stdlib_module_names");
+  const Ref top = from_string(top_level_of(name));
+  if (known != nullptr && top && PySet_Contains(known, top.get()) == 1) return true;
+  PyErr_Clear();
+  if (path == nullptr || path == Py_None) return false;
+  const Ref folder = Ref::steal(PySequence_GetItem(path, 0));
+  PyErr_Clear();
+  const std::string text = to_string(folder.get());
+  return text.find("/site-packages/") != std::string::npos ||
+         text.find("/dist-packages/") != std::string::npos;
+}
+
+}  // namespace
+
 // What the finders behind ours find, so that the source of a Python module can be kept as it is
 // executed: the next reload compares with it.
 Result<Ref> Session::find_elsewhere(PyObject* finder, const std::string& name, PyObject* path,
                                     PyObject* target) {
+  if (is_of_a_library(name, path)) return Ref();
   const Ref finders = Ref::borrow(PySys_GetObject("meta_path"));
   if (!finders || !PyList_Check(finders.get())) return Ref();
   const Ref full_name = from_string(name);
@@ -308,7 +327,8 @@ Result<Ref> Session::find_elsewhere(PyObject* finder, const std::string& name, P
     }
     if (spec.get() == Py_None) continue;
     const std::string origin = string_attribute(spec.get(), "origin");
-    if (sources_.is_own(origin)) sources_.remember(name, origin);
+    if (!sources_.is_own(origin)) return Ref();
+    sources_.remember(name, origin);
     return spec;
   }
   return Ref();

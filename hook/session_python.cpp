@@ -55,9 +55,8 @@ bool Session::is_python(const std::string& name) const {
   if (string_attribute(spec.get(), "origin") == "frozen") return false;
   if (string_attribute(module.get(), "__file__").ends_with(".py")) return name != "__main__";
   const std::vector<std::string> known = sources_.names();
-  return std::any_of(known.begin(), known.end(), [&](const std::string& other) {
-    return other.starts_with(name + ".");
-  });
+  return std::any_of(known.begin(), known.end(),
+                     [&](const std::string& other) { return other.starts_with(name + "."); });
 }
 
 void Session::add_python(const std::string& name, bool whole, Plan& plan) {
@@ -81,7 +80,8 @@ void Session::add_python(const std::string& name, bool whole, Plan& plan) {
   auto saved = sources_.read(name);
   if (!saved) return;
   if (to_string(setting_of(name, "__rehook_mode__").get()) == "full") whole = true;
-  plan.python.push_back({name, std::move(*saved), whole});
+  const bool is_changed = !sources_.find(name)->has_text || sources_.is_changed(name);
+  plan.python.push_back({name, std::move(*saved), whole, is_changed});
 }
 
 void Session::plan_python(const Wanted& wanted, Retry retry, Plan& plan,
@@ -89,10 +89,17 @@ void Session::plan_python(const Wanted& wanted, Retry retry, Plan& plan,
   sources_.remember_loaded();
   std::set<std::string> packages;
   std::vector<std::string> changed;
+  // A package's Python half goes with its compiled one: it may import what is new, or not
+  // import any more what is gone.
+  std::set<std::string> tops;
+  for (const Reloadable& module : plan.modules) {
+    tops.insert(module.extension->name.substr(0, module.extension->name.find('.')));
+  }
   bool is_news = retry == Retry::always || !plan.modules.empty();
   for (const std::string& name : sources_.names()) {
-    if (!is_wanted(name, wanted) || is_excluded(name) || !loaded_module(name) ||
-        extensions_.contains(name) || is_excluding(name)) {
+    if (is_excluded(name) || !loaded_module(name) || extensions_.contains(name) ||
+        is_excluding(name) ||
+        !(is_wanted(name, wanted) || tops.contains(name.substr(0, name.find('.'))))) {
       continue;
     }
     const bool is_named = std::find(wanted.begin(), wanted.end(), name) != wanted.end();
@@ -101,7 +108,7 @@ void Session::plan_python(const Wanted& wanted, Retry retry, Plan& plan,
         summary.left.push_back({"module " + name,
                                 "its source file is gone: " + sources_.find(name)->file.name, 0,
                                 nullptr});
-      } else if (wanted.empty() || is_named) {
+      } else if (is_named) {
         summary.unchanged.push_back(name);
         forget_failure_of(name);
       }
@@ -111,7 +118,8 @@ void Session::plan_python(const Wanted& wanted, Retry retry, Plan& plan,
     changed.push_back(name);
   }
   // Told before; the reminder says it again.
-  if (!is_news && !changed.empty() && sources_.state_of(changed) == failed_python_) changed.clear();
+  if (!is_news && !changed.empty() && sources_.state_of(changed) == failed_python_)
+    changed.clear();
   for (const std::string& name : changed) {
     const std::string package = whole_package(name);
     if (!package.empty()) packages.insert(package);
@@ -119,8 +127,7 @@ void Session::plan_python(const Wanted& wanted, Retry retry, Plan& plan,
   }
   for (const std::string& name : wanted) {
     // A module of an installed package: only when it is asked for by its name.
-    if (sources_.find(name) == nullptr && !extensions_.contains(name) &&
-        !is_excluding(name)) {
+    if (sources_.find(name) == nullptr && !extensions_.contains(name) && !is_excluding(name)) {
       add_python(name, true, plan);
     }
   }

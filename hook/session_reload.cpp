@@ -154,6 +154,7 @@ Error Session::note_failure(const Plan& plan, Error error) {
     stale_.mark(module.extension->name, first_line(error.message));
   }
   for (const PythonReload& one : plan.python) {
+    if (!one.is_changed) continue;
     failure.modules.push_back(one.name);
     stale_.mark(one.name, first_line(error.message));
   }

@@ -35,6 +35,17 @@ def pytest_report_header() -> str:
     return f"rehook: python {platform.python_version()}, " + ", ".join(versions)
 
 
+# First, so that pytest-xdist's own hook finds the marks.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Keep what shares a build in one process: a file's tests, and all the zoo's of one pybind11."""
+    for item in items:
+        group = item.path.stem
+        if group.startswith("test_zoo"):
+            group = "zoo-2.13.6" if "2.13.6" in item.name else "zoo"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture
 def project(tmp_path):
     """Return a function that copies a fixture: project("hello_ext") -> Project."""

@@ -263,6 +263,9 @@ void Callables::python_function(PyObject* before, PyObject* after, Attributes at
     take(&old->func_dict, merged_attributes(old->func_dict, fresh->func_dict).get());
   }
   take(&old->func_module, fresh->func_module);
+#if PY_VERSION_HEX >= 0x030C0000
+  take(&old->func_typeparams, fresh->func_typeparams);
+#endif
   journal_->refer(before, &old->func_globals, successor(fresh->func_globals));
   journal_->refer(before, &old->func_builtins, successor(fresh->func_builtins));
   journal_->write(before, word(&old->vectorcall), reinterpret_cast<void*>(fresh->vectorcall));

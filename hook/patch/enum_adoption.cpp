@@ -63,8 +63,8 @@ void name_kept_members(PyTypeObject* after, const ObjectMap& successors) {
 // Its value is an attribute; an IntEnum's is the object itself.
 bool is_plain_member(PyObject* member) {
   return Py_TYPE(member)->tp_itemsize == 0 && PyUnicode_Check(member) == 0 &&
-         PyFloat_Check(member) == 0 && PyTuple_Check(member) == 0 && PyBytes_Check(member) == 0 &&
-         PyLong_Check(member) == 0 &&
+         PyFloat_Check(member) == 0 && PyTuple_Check(member) == 0 &&
+         PyBytes_Check(member) == 0 && PyLong_Check(member) == 0 &&
          PyType_HasFeature(Py_TYPE(member), Py_TPFLAGS_MANAGED_DICT);
 }
 

@@ -13,9 +13,9 @@ namespace rehook {
 // object it was; one that is new, or whose value changed, is the new object.
 //
 // Works for Python's enum classes (pybind11's native_enum, nanobind's enums) and for pybind11's
-// enum_, whose members are instances listed in `__entries`. A member of a Python enumeration keeps
-// its identity even if its value changes, when the value is an attribute of it and not, as with
-// IntEnum, what the object itself is.
+// enum_, whose members are instances listed in `__entries`. A member of a Python enumeration
+// keeps its identity even if its value changes, when the value is an attribute of it and not,
+// as with IntEnum, what the object itself is.
 struct EnumMembers {
   std::vector<std::pair<Ref, Ref>> kept;  // old member, new member
   std::vector<Ref> added;                 // new members the old class takes over

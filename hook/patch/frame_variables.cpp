@@ -44,11 +44,9 @@ std::size_t replace_in(PyObject* frame, const ObjectMap& references, Journal& jo
 #elif PY_VERSION_HEX >= 0x030D0000
 
 std::size_t replace_in(PyObject* frame, const ObjectMap& references, Journal& journal) {
-  const Ref locals =
-      Ref::steal(PyFrame_GetLocals(reinterpret_cast<PyFrameObject*>(frame)));
-  const Ref names = locals && !PyDict_Check(locals.get())
-                        ? Ref::steal(PyMapping_Keys(locals.get()))
-                        : Ref();
+  const Ref locals = Ref::steal(PyFrame_GetLocals(reinterpret_cast<PyFrameObject*>(frame)));
+  const Ref names =
+      locals && !PyDict_Check(locals.get()) ? Ref::steal(PyMapping_Keys(locals.get())) : Ref();
   std::size_t replaced = 0;
   for (Py_ssize_t i = 0; names && i < PyList_GET_SIZE(names.get()); ++i) {
     const Ref name = Ref::borrow(PyList_GET_ITEM(names.get(), i));

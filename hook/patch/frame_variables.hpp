@@ -6,8 +6,8 @@
 namespace rehook {
 
 // Replaces references in the local variables of functions that run just now, in every thread,
-// and gives how many. `references` as in HeapTargets. Variables in cells are the cells' content,
-// and no business of this.
+// and gives how many. `references` as in HeapTargets. Variables in cells are the cells'
+// content, and no business of this.
 //
 // Python 3.11: in the frames themselves. 3.13 and later: through frame.f_locals, which writes
 // through (PEP 667). 3.12 has no way; nothing is done.

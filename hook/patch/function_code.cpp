@@ -13,8 +13,8 @@ namespace {
 constexpr int k_nesting = 8;  // classes in classes, wrappers around wrappers
 
 bool same_text(PyObject* one, PyObject* other) {
-  return one == other || (PyUnicode_Check(one) && PyUnicode_Check(other) &&
-                          PyUnicode_Compare(one, other) == 0);
+  return one == other ||
+         (PyUnicode_Check(one) && PyUnicode_Check(other) && PyUnicode_Compare(one, other) == 0);
 }
 
 bool is_same_code(PyObject* one, PyCodeObject* other) {
@@ -56,9 +56,9 @@ long FunctionCode::match(PyCodeObject* code) const {
 }
 
 void FunctionCode::look_at_function(PyObject* function) {
-  const auto known = std::find_if(
-      functions_.begin(), functions_.end(),
-      [&](const Target& target) { return target.function.get() == function; });
+  const auto known =
+      std::find_if(functions_.begin(), functions_.end(),
+                   [&](const Target& target) { return target.function.get() == function; });
   if (known != functions_.end()) return;
   const long at = match(code_of(function));
   if (at < 0) return;
@@ -118,7 +118,8 @@ void FunctionCode::find(const std::vector<PyObject*>& namespaces, bool everywher
   if (!everywhere && is_all()) return;
   struct Context {
     FunctionCode* self;
-    std::unordered_set<PyObject*> files;  // known by address: those of one module are one object
+    std::unordered_set<PyObject*>
+        files;  // known by address: those of one module are one object
     std::unordered_set<PyObject*> others;
     std::unordered_set<PyObject*> functions;
     std::vector<PyObject*> found;
@@ -166,7 +167,8 @@ Ref FunctionCode::closure_for(PyFunctionObject* function, PyCodeObject* code,
     PyObject* const name = PyTuple_GET_ITEM(wanted.get(), i);
     PyObject* cell = nullptr;
     for (Py_ssize_t j = 0; j < PyTuple_GET_SIZE(known.get()); ++j) {
-      if (same_text(PyTuple_GET_ITEM(known.get(), j), name) && function->func_closure != nullptr) {
+      if (same_text(PyTuple_GET_ITEM(known.get(), j), name) &&
+          function->func_closure != nullptr) {
         cell = PyTuple_GET_ITEM(function->func_closure, j);
       }
     }
@@ -217,10 +219,9 @@ void FunctionCode::replace_one(const Target& target) {
     return;
   }
   // The text that a function made of this code gets.
-  const Ref probe = Ref::steal(
-      PyFunction_New(reinterpret_cast<PyObject*>(code), function->func_globals));
-  const Ref before = Ref::steal(
-      PyFunction_New(function->func_code, function->func_globals));
+  const Ref probe =
+      Ref::steal(PyFunction_New(reinterpret_cast<PyObject*>(code), function->func_globals));
+  const Ref before = Ref::steal(PyFunction_New(function->func_code, function->func_globals));
   if (!probe || !before) {
     PyErr_Clear();
     return;
@@ -228,8 +229,8 @@ void FunctionCode::replace_one(const Target& target) {
   PyObject* const doc = reinterpret_cast<PyFunctionObject*>(probe.get())->func_doc;
   PyObject* const old_doc = reinterpret_cast<PyFunctionObject*>(before.get())->func_doc;
   const bool has_own_doc =
-      function->func_doc != old_doc &&
-      !(function->func_doc != nullptr && old_doc != nullptr && same_text(function->func_doc, old_doc));
+      function->func_doc != old_doc && !(function->func_doc != nullptr && old_doc != nullptr &&
+                                         same_text(function->func_doc, old_doc));
 #if PY_VERSION_HEX >= 0x030C0000
   const auto tell = [](PyObject* changed) {
     // A setter tells the interpreter's caches and watchers; the value stays.
@@ -243,7 +244,8 @@ void FunctionCode::replace_one(const Target& target) {
     journal_->exchange(owner, &function->func_closure, closure);
   }
   journal_->exchange(owner, &function->func_code, reinterpret_cast<PyObject*>(code));
-  if (!has_own_doc) journal_->exchange(owner, &function->func_doc, doc != nullptr ? doc : Py_None);
+  if (!has_own_doc)
+    journal_->exchange(owner, &function->func_doc, doc != nullptr ? doc : Py_None);
   function->func_version = 0;
 #if PY_VERSION_HEX >= 0x030C0000
   tell(owner);

@@ -8,7 +8,8 @@
 
 namespace rehook {
 
-// The code that a function definition of a module's source gets, by where the old source has it.
+// The code that a function definition of a module's source gets, by where the old source has
+// it.
 struct CodeReplacement {
   Ref file;      // str, as in co_filename
   Ref qualname;  // str, as in co_qualname

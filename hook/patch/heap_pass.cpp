@@ -147,8 +147,7 @@ void HeapPass::replace() {
   std::ignore = deque_type();
   scan();
   exclude_class_parts();
-  if (const std::size_t count =
-          replace_in_running_functions(targets_->references, *journal_);
+  if (const std::size_t count = replace_in_running_functions(targets_->references, *journal_);
       count > 0) {
     report_.replaced["local variable"] += count;
   }
@@ -200,7 +199,8 @@ void HeapPass::dict(PyObject* referrer) {
     }
     if (is_plain_key(name.get())) {
       PyObject* const was = PyDict_GetItemWithError(referrer, name.get());
-      if (journal_->set_item(referrer, name.get(), to.get()) && targets_->shells.contains(was)) {
+      if (journal_->set_item(referrer, name.get(), to.get()) &&
+          targets_->shells.contains(was)) {
         journal_->release_on_commit(was);
       }
       if (owner != class_dicts_.end()) PyType_Modified(owner->second);
@@ -227,19 +227,21 @@ void HeapPass::list(PyObject* referrer) {
   }
 }
 
-// Whether the tuple hashes differently now.
+// Whether the tuple hashes differently now. One with a dict or a list in it, such as those of
+// namespaces, has no hash.
 bool HeapPass::tuple(PyObject* referrer) {
-  bool changed = false;
+  bool changed = false, hashable = true;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(referrer); ++i) {
     PyObject* const item = PyTuple_GET_ITEM(referrer, i);
     PyObject* const to = item != nullptr ? targets_->references.find(item) : nullptr;
     if (to == nullptr) continue;
     changed = true;
+    hashable = hashable && Py_TYPE(item)->tp_hash != &PyObject_HashNotImplemented;
     if (to == item) continue;
     refer(referrer, &reinterpret_cast<PyTupleObject*>(referrer)->ob_item[i], to);
     ++report_.replaced["tuple"];
   }
-  return changed;
+  return changed && (hashable || !PyTuple_CheckExact(referrer));
 }
 
 void HeapPass::other(PyObject* referrer) {

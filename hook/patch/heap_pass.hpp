@@ -16,8 +16,8 @@ struct HeapTargets {
   ObjectMap references{64};  // fresh -> old, old -> fresh, and x -> x for "x has another hash"
   std::unordered_set<PyObject*> rehash;   // the x of x -> x
   std::unordered_set<PyObject*> adopted;  // new classes whose instances become the old class's
-  // Fresh functions and classes that statements of Python modules made in the place of old ones.
-  // A list that has the old one already got them from a registration that ran again.
+  // Fresh functions and classes that statements of Python modules made in the place of old
+  // ones. A list that has the old one already got them from a registration that ran again.
   std::unordered_set<PyObject*> shells;
   std::unordered_set<PyObject*> retired;  // old classes that keep their instances
   // A method's old definition -> a builtin of the new one, see Callables::definitions().

@@ -23,8 +23,8 @@ class Journal final {
   void write(PyObject* owner, void** slot, void* value);
   // A slot inside `owner` that owns a reference.
   void refer(PyObject* owner, PyObject** slot, PyObject* value);
-  // The same for what no call in flight uses but through references of its own, such as the code
-  // of a Python function: commit() releases what was there.
+  // The same for what no call in flight uses but through references of its own, such as the
+  // code of a Python function: commit() releases what was there.
   void exchange(PyObject* owner, PyObject** slot, PyObject* value);
   // The class of an object.
   void become(PyObject* object, PyTypeObject* type);

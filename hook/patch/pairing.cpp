@@ -198,7 +198,8 @@ class Pairing {
                    const std::string& name, bool is_definition) {
     if (old.get() == fresh.get() || !is_code_like(old.get()) ||
         PyCallable_Check(fresh.get()) == 0 ||
-        !is_made_here(old.get(), module.name, is_definition) || is_alias(old.get(), module, name)) {
+        !is_made_here(old.get(), module.name, is_definition) ||
+        is_alias(old.get(), module, name)) {
       return;
     }
     if (!seen_.insert(old.get()).second) return;
@@ -212,7 +213,8 @@ class Pairing {
         return;
       }
       pair_closures(old.get(), fresh.get(), module, 0);
-      pairs_.callables.push_back({old, fresh, place, module.python->decorated.contains(name)});
+      pairs_.callables.push_back(
+          {old, fresh, place, module.python->decorated.contains(name), true});
     } else if (PyType_Check(old.get()) == 0 && PyType_Check(fresh.get()) == 0 &&
                callables_->can_patch(old.get(), fresh.get())) {
       pairs_.callables.push_back({old, fresh, place});
@@ -248,7 +250,7 @@ class Pairing {
         continue;
       }
       pair_closures(one.get(), other.get(), module, depth + 1);
-      pairs_.callables.push_back({one, other, module.name});
+      pairs_.callables.push_back({one, other, module.name, false, true});
     }
   }
 
@@ -287,19 +289,19 @@ class Pairing {
           list->begin(), list->end(),
           [](const ObjectPair& a, const ObjectPair& b) { return depth(a) < depth(b); });
     }
-    std::stable_sort(pairs_.python_classes.begin(), pairs_.python_classes.end(),
-                     [](const ObjectPair& a, const ObjectPair& b) {
-                       const auto lines = [](const ObjectPair& pair) {
-                         return PyTuple_GET_SIZE(
-                             reinterpret_cast<PyTypeObject*>(pair.after.get())->tp_mro);
-                       };
-                       // A metaclass before its classes.
-                       const bool a_meta = PyType_IsSubtype(
-                           reinterpret_cast<PyTypeObject*>(a.after.get()), &PyType_Type) != 0;
-                       const bool b_meta = PyType_IsSubtype(
-                           reinterpret_cast<PyTypeObject*>(b.after.get()), &PyType_Type) != 0;
-                       return a_meta != b_meta ? a_meta : lines(a) < lines(b);
-                     });
+    std::stable_sort(
+        pairs_.python_classes.begin(), pairs_.python_classes.end(),
+        [](const ObjectPair& a, const ObjectPair& b) {
+          const auto lines = [](const ObjectPair& pair) {
+            return PyTuple_GET_SIZE(reinterpret_cast<PyTypeObject*>(pair.after.get())->tp_mro);
+          };
+          // A metaclass before its classes.
+          const bool a_meta = PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(a.after.get()),
+                                               &PyType_Type) != 0;
+          const bool b_meta = PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(b.after.get()),
+                                               &PyType_Type) != 0;
+          return a_meta != b_meta ? a_meta : lines(a) < lines(b);
+        });
   }
 
   bool drop_orphan(std::vector<ObjectPair>& list) {

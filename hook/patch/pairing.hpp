@@ -47,15 +47,16 @@ struct ObjectPair {
   std::string name;  // qualified
   // A function's attributes are those of the new one, and not those that it has besides.
   bool takes_attributes = false;
+  bool is_python = false;  // of a Python module
 };
 
 // Who takes whose place, by qualified name. Making it changes nothing.
 struct Pairs {
-  std::vector<ObjectPair> callables;  // patched in place
-  std::vector<ObjectPair> classes;    // adopted, bases first
+  std::vector<ObjectPair> callables;       // patched in place
+  std::vector<ObjectPair> classes;         // adopted, bases first
   std::vector<ObjectPair> python_classes;  // adopted, see python_classes.hpp; bases first
-  std::vector<ObjectPair> moved;      // static types, see static_classes.hpp; bases first
-  std::vector<ObjectPair> replaced;   // references go from the old to the new object
+  std::vector<ObjectPair> moved;           // static types, see static_classes.hpp; bases first
+  std::vector<ObjectPair> replaced;        // references go from the old to the new object
   std::vector<std::pair<std::string, std::string>> left;  // what stays old, why
 };
 

@@ -54,12 +54,11 @@ Patch::Patch(std::vector<PatchModule> modules, Ownership ownership,
       functions_(journal_, python_.codes),
       python_classes_(journal_, callables_, successors_,
                       [this](PyTypeObject* type) -> const std::set<std::string>* {
-                        auto* const object = reinterpret_cast<PyObject*>(type);
-                        const std::string home = string_attribute(object, "__module__");
+                        const std::string home = module_of(type);
                         for (const PatchModule& module : modules_) {
                           if (!module.python || module.name != home) continue;
-                          const auto found = module.python->classes.find(
-                              string_attribute(object, "__qualname__"));
+                          const auto found =
+                              module.python->classes.find(qualified_name_of(type));
                           if (found != module.python->classes.end()) return &found->second;
                         }
                         return nullptr;
@@ -74,12 +73,14 @@ Status Patch::plan() {
   for (const ObjectPair& pair : pairs_.python_classes) {
     enums_[pair.before.get()] = pair_members(type_of(pair.before), type_of(pair.after), true);
   }
-  for (const auto& [shadow, real] : python_.stand_ins) successors_.add(shadow.get(), real.get());
+  for (const auto& [shadow, real] : python_.stand_ins)
+    successors_.add(shadow.get(), real.get());
   PyErr_Clear();
   return renew_instances();
 }
 
-// Objects of Python classes that were made anew, because their slots changed, are made anew, too.
+// Objects of Python classes that were made anew, because their slots changed, are made anew,
+// too.
 Status Patch::renew_instances() {
   std::map<PyTypeObject*, const ObjectPair*> wanted;
   std::unordered_set<PyTypeObject*> types;
@@ -256,8 +257,8 @@ void Patch::take_module_words(const ObjectPair& pair) {
 
 void Patch::patch_callables() {
   for (const ObjectPair& pair : pairs_.callables) {
-    const auto attributes = pair.takes_attributes ? Callables::Attributes::take
-                                                  : Callables::Attributes::merge;
+    const auto attributes =
+        pair.takes_attributes ? Callables::Attributes::take : Callables::Attributes::merge;
     if (callables_.patch(pair.before.get(), pair.after.get(), attributes)) continue;
     pairs_.replaced.push_back(pair);
   }
@@ -279,7 +280,9 @@ HeapTargets Patch::heap_targets() {
     targets.adopted.insert(pair.after.get());
     targets.shells.insert(pair.after.get());
   }
-  for (const ObjectPair& pair : pairs_.callables) targets.shells.insert(pair.after.get());
+  for (const ObjectPair& pair : pairs_.callables) {
+    if (pair.is_python) targets.shells.insert(pair.after.get());
+  }
   for (const ObjectPair& pair : static_classes_.replaced()) {
     targets.references.add(pair.before.get(), pair.after.get());
   }
@@ -325,11 +328,19 @@ void Patch::count_instances() {
   std::map<PyObject*, std::unordered_set<PyTypeObject*>> families;
   std::unordered_set<PyTypeObject*> wanted;
   std::map<std::string, PyObject*> classes;  // "instances of …" -> old class
+  std::map<PyObject*, std::size_t> counted;
   for (const ObjectPair& pair : pairs_.replaced) {
     if (PyType_Check(pair.before.get()) == 0) continue;
     PyObject* const type = pair.before.get();
     classes["instances of " + pair.name] = type;
     if (seams_.count_instances && seams_.count_instances(type)) continue;
+    // The heap pass has come by the objects of a class statement's class, but for those of
+    // classes below.
+    if (heap_ && is_python_class(type) && subclasses_of(type_of(pair.before)).empty()) {
+      const auto& seen = heap_->report().instances;
+      counted[type] = seen.contains(type) ? seen.at(type) : 0;
+      continue;
+    }
     std::unordered_set<PyTypeObject*>& family = families[type];
     family.insert(type_of(pair.before));
     add_descendants(type_of(pair.before), family);
@@ -342,12 +353,20 @@ void Patch::count_instances() {
     if (type != classes.end()) {
       left.type = type->second;
       const auto family = families.find(type->second);
-      left.count = family == families.end()
+      const auto known = counted.find(type->second);
+      left.count = known != counted.end() ? known->second
+                   : family == families.end()
                        ? seams_.count_instances(type->second).value_or(0)
                        : static_cast<std::size_t>(
                              std::count_if(found.begin(), found.end(), [&](const Ref& one) {
                                return family->second.contains(Py_TYPE(one.get()));
                              }));
+      const auto made_anew = static_cast<std::size_t>(
+          std::count_if(renewed_.begin(), renewed_.end(), [&](const auto& one) {
+            return reinterpret_cast<PyObject*>(Py_TYPE(one.first.get())) == type->second;
+          }));
+      left.count -= std::min(left.count, made_anew);
+      if (made_anew > 0 && left.count == 0) continue;
       // All of them are known.
       if (family == families.end() && left.count == 0) continue;
     }

@@ -48,8 +48,8 @@ struct PythonPatch {
   std::vector<CodeReplacement> codes;
   std::vector<PyObject*> namespaces;           // where their functions are looked for first
   std::vector<std::pair<Ref, Ref>> stand_ins;  // shadow -> what it stands for
-  bool look_everywhere = false;  // see FunctionCode::find()
-  bool is_closed = false;        // nothing outside of the shadows refers to them or their content
+  bool look_everywhere = false;                // see FunctionCode::find()
+  bool is_closed = false;  // nothing outside of the shadows refers to them or their content
 };
 
 struct PatchReport {
@@ -79,7 +79,8 @@ class Patch final {
   Patch(const Patch&) = delete;
   Patch& operator=(const Patch&) = delete;
 
-  // failed_load: the code of a class whose objects are made anew raised; the exception stays set.
+  // failed_load: the code of a class whose objects are made anew raised; the exception stays
+  // set.
   Status plan();
   void apply();
   // What may run code of keys that are compared; after the last raw write of the reload.
@@ -116,7 +117,7 @@ class Patch final {
   std::unique_ptr<HeapPass> heap_;
   Pairs pairs_;
   std::vector<std::pair<Ref, Ref>> renewed_;  // old instance -> new instance
-  std::map<PyObject*, EnumMembers> enums_;  // by old class
+  std::map<PyObject*, EnumMembers> enums_;    // by old class
   PatchReport report_;
   bool applied_ = false;
 };

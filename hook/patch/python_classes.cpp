@@ -20,8 +20,8 @@ PyObject* object_of(PyTypeObject* type) {
 // exported, so a class is made to ask.
 destructor class_statement_dealloc() {
   static const destructor dealloc = [] {
-    const Ref made = Ref::steal(PyObject_CallFunction(
-        reinterpret_cast<PyObject*>(&PyType_Type), "s(){}", "rehook_probe"));
+    const Ref made = Ref::steal(PyObject_CallFunction(reinterpret_cast<PyObject*>(&PyType_Type),
+                                                      "s(){}", "rehook_probe"));
     if (!made) PyErr_Clear();
     return made ? reinterpret_cast<PyTypeObject*>(made.get())->tp_dealloc : nullptr;
   }();
@@ -36,8 +36,8 @@ PyTypeObject* solid_base(PyTypeObject* type) {
   return type;
 }
 
-// Flags that say how an instance is laid out: garbage collection, attributes and weak references
-// in front of it, a built-in base.
+// Flags that say how an instance is laid out: garbage collection, attributes and weak
+// references in front of it, a built-in base.
 constexpr unsigned long k_layout_flags =
     Py_TPFLAGS_HAVE_GC | (1UL << 2) | (1UL << 3) | (1UL << 4) | (0xFFUL << 24);
 
@@ -66,12 +66,32 @@ bool is_own_name(std::string_view name) {
 
 // Attributes of `type` itself; setting them on a class means something else.
 bool is_type_attribute(std::string_view name) {
-  static constexpr std::array k_names = {
-      "__class__", "__bases__", "__base__",     "__mro__",         "__name__",
-      "__dict__",  "__doc__",   "__qualname__", "__annotations__", "__abstractmethods__",
-      "__module__", "__type_params__", "__text_signature__", "__new__", "__init_subclass__",
-      "__class_getitem__", "__annotate__"};
+  static constexpr std::array k_names = {"__class__",
+                                         "__bases__",
+                                         "__base__",
+                                         "__mro__",
+                                         "__name__",
+                                         "__dict__",
+                                         "__doc__",
+                                         "__qualname__",
+                                         "__annotations__",
+                                         "__abstractmethods__",
+                                         "__module__",
+                                         "__type_params__",
+                                         "__text_signature__",
+                                         "__new__",
+                                         "__init_subclass__",
+                                         "__class_getitem__",
+                                         "__annotate__"};
   return std::find(k_names.begin(), k_names.end(), name) != k_names.end();
+}
+
+// Of the Python function inside a method or property; "" for anything else. What a class holds
+// may be an object with code of its own for being asked.
+std::string function_name_of(PyObject* value) {
+  PyObject* const inner = innermost_function(value);
+  if (!PyFunction_Check(inner)) return "";
+  return to_string(reinterpret_cast<PyFunctionObject*>(inner)->func_qualname);
 }
 
 }  // namespace
@@ -110,6 +130,18 @@ std::string python_class_obstacle(PyTypeObject* before, PyTypeObject* after) {
     return "it is an enumeration in one of the versions only";
   }
   return "";
+}
+
+std::string qualified_name_of(PyTypeObject* type) {
+  if (!PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)) return type->tp_name;
+  return to_string(reinterpret_cast<PyHeapTypeObject*>(type)->ht_qualname);
+}
+
+std::string module_of(PyTypeObject* type) {
+  const Ref name = from_string("__module__");
+  PyObject* const module = PyDict_GetItemWithError(type->tp_dict, name.get());
+  PyErr_Clear();
+  return to_string(module);
 }
 
 bool is_same_definition(PyObject* old, PyObject* fresh) {
@@ -255,8 +287,8 @@ void PythonClassAdoption::write_bases(PyTypeObject* type, PyObject* bases,
     return PyTuple_GET_SIZE(a->tp_mro) < PyTuple_GET_SIZE(b->tp_mro);
   });
   for (PyTypeObject* child : below) {
-    const Ref lines = Ref::steal(PyObject_CallMethod(
-        reinterpret_cast<PyObject*>(&PyType_Type), "mro", "O", object_of(child)));
+    const Ref lines = Ref::steal(PyObject_CallMethod(reinterpret_cast<PyObject*>(&PyType_Type),
+                                                     "mro", "O", object_of(child)));
     const Ref tuple = lines ? Ref::steal(PyList_AsTuple(lines.get())) : Ref();
     if (!tuple) {
       PyErr_Clear();
@@ -301,9 +333,9 @@ void PythonClassAdoption::take_attribute(PyTypeObject* before, PyObject* name,
   const Ref old = Ref::borrow(PyDict_GetItemWithError(before->tp_dict, name));
   PyErr_Clear();
   if (old.get() == value) return;
-  const bool is_plain = Py_TYPE(value) != &PyMemberDescr_Type &&
-                        (PyObject_TypeCheck(value, &PyProperty_Type) == 0 ||
-                         Py_TYPE(value) == &PyProperty_Type);
+  const bool is_plain =
+      Py_TYPE(value) != &PyMemberDescr_Type &&
+      (PyObject_TypeCheck(value, &PyProperty_Type) == 0 || Py_TYPE(value) == &PyProperty_Type);
   if (old && is_plain && is_callable_kind(old.get()) && is_callable_kind(value) &&
       is_same_definition(old.get(), value) && callables_->can_patch(old.get(), value) &&
       callables_->patch(old.get(), value, Callables::Attributes::take)) {
@@ -317,7 +349,7 @@ void PythonClassAdoption::take_attribute(PyTypeObject* before, PyObject* name,
 
 void PythonClassAdoption::drop_attributes(PyTypeObject* before, PyTypeObject* after) {
   const std::set<std::string>* const known = names_(before);
-  const std::string prefix = string_attribute(object_of(before), "__qualname__") + ".";
+  const std::string prefix = qualified_name_of(before) + ".";
   const Ref items = Ref::steal(PyDict_Copy(before->tp_dict));
   PyObject *key = nullptr, *value = nullptr;
   Py_ssize_t at = 0;
@@ -329,8 +361,7 @@ void PythonClassAdoption::drop_attributes(PyTypeObject* before, PyTypeObject* af
     }
     const bool is_of_statement = known == nullptr || known->contains(name);
     // What a decorator such as dataclass made.
-    const bool is_made = string_attribute(innermost_function(value), "__qualname__") ==
-                             prefix + name ||
+    const bool is_made = function_name_of(value) == prefix + name ||
                          name.starts_with("__dataclass_") || name == "__match_args__" ||
                          name == "__annotations__" || name == "__hash__";
     if (is_of_statement || is_made) {

@@ -15,14 +15,18 @@ namespace rehook {
 // Made by a class statement, or a call of type(), whatever its bases.
 [[nodiscard]] bool is_python_class(PyObject* object);
 
-// Why the class object `before` cannot serve the code of `after`, both made by class statements;
-// empty when it can. Bases, metaclass, attributes may differ; what an instance is laid out for
-// may not.
+// Why the class object `before` cannot serve the code of `after`, both made by class
+// statements; empty when it can. Bases, metaclass, attributes may differ; what an instance is
+// laid out for may not.
 [[nodiscard]] std::string python_class_obstacle(PyTypeObject* before, PyTypeObject* after);
 
-// The function inside `old` and that inside `fresh` are one definition, of one module: only then
-// is the old one ours to change.
+// The function inside `old` and that inside `fresh` are one definition, of one module: only
+// then is the old one ours to change.
 [[nodiscard]] bool is_same_definition(PyObject* old, PyObject* fresh);
+
+// A class's own name and module, read without any code of its metaclass.
+[[nodiscard]] std::string qualified_name_of(PyTypeObject* type);
+[[nodiscard]] std::string module_of(PyTypeObject* type);
 
 // Lets a class object that a class statement made serve the code of the statement's next run:
 // attributes, bases, metaclass, abstract methods. Functions are patched where they are, so that

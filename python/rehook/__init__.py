@@ -188,8 +188,9 @@ def on_reload(callback: Callable[[ReloadReport], object]) -> Callable[[], None]:
     """
     from rehook import _protocol  # noqa: PLC0415 - only for those who listen
 
-    if not callable(callback):
-        message = f"on_reload() takes a function, not {type(callback).__name__}"
+    given: object = callback
+    if not callable(given):
+        message = f"on_reload() takes a function, not {type(given).__name__}"
         raise _ArgumentError(message)
     return _protocol.on_reload(callback)
 

@@ -8,102 +8,40 @@ the compiled part lets all of it take over at once.
 from __future__ import annotations
 
 import ast
-import builtins
 import functools
 import sys
 import types
 import weakref
 
+from rehook._function_codes import CodeChanges, compiled
+from rehook._main_imports import follow
+from rehook._member import MISSING, Member, has_docstring
+from rehook._module_order import in_order
 from rehook._python_changes import CallableChange, Changes, class_change, is_same_constant
 from rehook._python_world import World
 from rehook._registrations import Registrations
 from rehook._side_effects import SideEffects
-from rehook._statements import Source, Statement, compare, same, same_but_bodies
+from rehook._statements import Source, Statement, compare, same_but_bodies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
+
+    from rehook._function_codes import Replacement
 
     Request = tuple[str, types.ModuleType, str, bytes | None, bytes, bool]
 
-__all__ = ["Batch", "Member"]
+__all__ = ["Batch"]
 
-_MISSING = object()
 # What the last run of its statement gave a class; what else it has came from outside.
 _made_attributes: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
 _COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match) + (
     (ast.TryStar,) if sys.version_info >= (3, 11) else ()
 )
-_SUSPENDS = 0x20 | 0x80 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR (inspect)
-_MODES = ("full", "package", "statements")
 # Seconds that a statement may run before another thread's turn comes: what changes in the program's
 # containers meanwhile is taken for the statement's doing.
 _INTERVAL = 0.05
 _ROUNDS = 4  # how often statements of modules that import each other are looked at again
-
-
-class Member:
-    """One Python module that takes part: its source as it ran and as it is saved, its shadow."""
-
-    def __init__(  # noqa: PLR0913 - what is known of a module
-        self,
-        name: str,
-        module: types.ModuleType,
-        file: str,
-        old: Source | None,
-        new: Source,
-        *,
-        whole: bool,
-    ) -> None:
-        self.name = name
-        self.module = module
-        self.file = file
-        self.old = old
-        self.new = new
-        self.whole = whole
-        self.is_package = hasattr(module, "__path__")
-        self.namespace: dict[str, object] = module.__dict__  # its shadow's, once there is one
-        self.before: dict[str, object] = {}
-        self.due: set[int] = set()  # ids of the statements whose own text changed
-        self.ran: set[int] = set()
-        self.is_dropped = False
-        self.flags = new.future_flags
-        self._definitions: dict[str, Statement] | None = None
-
-    @property
-    def definitions(self) -> dict[str, Statement]:
-        """Top-level statements that bind one function or class, by its name."""
-        if self._definitions is None:
-            found: dict[str, Statement] = {}
-            for one in self.new.statements:
-                name = one.name or _lambda_name(one.node)
-                if name:
-                    found[name] = one
-            self._definitions = found
-        return self._definitions
-
-    def binders(self) -> dict[str, list[int]]:
-        """Give the names that several statements bind, with the statements' places."""
-        found: dict[str, list[int]] = {}
-        for at, one in enumerate(self.new.statements):
-            for name in one.binds:
-                found.setdefault(name, []).append(at)
-        return {name: places for name, places in found.items() if len(places) > 1 and name != "*"}
-
-    def keep(self) -> set[str]:
-        """Give the names of `__rehook_keep__`. Raises `TypeError` for one that makes no sense."""
-        names = self.namespace.get("__rehook_keep__", ())
-        if isinstance(names, str):
-            return {names}
-        if not isinstance(names, (tuple, list, set, frozenset)):
-            message = f"{self.name}.__rehook_keep__ takes names, not {type(names).__name__}"
-            raise TypeError(message)
-        return {one for one in names if isinstance(one, str)}
-
-    def value(self, name: str) -> object:
-        """Give what the name stands for in the module, or a value that nothing equals."""
-        value = self.namespace.get(name, _MISSING)
-        return getattr(builtins, name, _MISSING) if value is _MISSING else value
 
 
 class Batch:
@@ -134,10 +72,7 @@ class Batch:
         self._attributes: list[tuple[type, frozenset[str]]] = []
         self._staged: dict[str, tuple[types.ModuleType, types.ModuleType]] = {}
         # For the compiled part, after run():
-        # (file, qualified name, first line) of the old code, the new code, and the old code itself
-        # where that alone tells it from others.
-        self.codes: list[tuple[str, str, int, types.CodeType, types.CodeType | None]] = []
-        self.functions = 0  # definitions whose code is another one
+        self.codes: list[Replacement] = []
         self.running = ""  # the module whose statements run
 
     # ------------------------------------------------------------ before anything changes
@@ -147,7 +82,7 @@ class Batch:
         for name, module, file, old_text, new_text, whole in self._requests:
             new = Source(new_text, file)
             # The whole of it, for what only the compiler finds, and for the code of functions.
-            code = compile(new_text, file, "exec", dont_inherit=True)
+            code = compiled(new)
             old = None
             if old_text is not None:
                 try:
@@ -158,17 +93,18 @@ class Batch:
             self.members[name] = member
             self._compare(member, code)
         self._add_importers()
-        self._order = _in_order(self.members)
+        self._order = in_order(self.members)
 
     def _compare(self, member: Member, code: types.CodeType) -> None:
-        if member.whole or member.old is None:
+        codes = CodeChanges(member.old, code)
+        self.codes += codes.replacements
+        self._world.may_suspend = self._world.may_suspend or codes.may_suspend
+        if member.old is None or member.whole:
             member.due = {id(one) for one in member.new.statements}
             if member.old is not None:
-                self._pair_codes(member, member.old, code)
                 self._note_gone(member, member.old)
-            else:
-                self._world.may_suspend = True
             return
+        roots = codes.by_root()
         pairs = compare(member.old.statements, member.new.statements)
         for statement, was in pairs:
             if was is None:
@@ -176,14 +112,10 @@ class Batch:
             elif statement.text == was.text:
                 continue
             elif not same_but_bodies(was.node, statement.node):
-                if statement.is_class and _only_methods_differ(was.node, statement.node):
-                    self._note_class(member, statement, was)
-                    continue
                 member.due.add(id(statement))
                 self._note_class(member, statement, was)
-            elif not same(was.node, statement.node):
-                self._note_bodies(member, statement, was)
-        self._pair_codes(member, member.old, code)
+            else:
+                self._note_bodies(member, statement.binds & roots.keys(), roots)
         self._note_gone(member, member.old)
         # What a statement that is gone had bound is bound by those that are left.
         kept = {id(was) for _, was in pairs if was is not None}
@@ -205,59 +137,17 @@ class Batch:
         if isinstance(obj, type):
             self._changes.add_callable(class_change(was.node, statement.node, obj))  # type: ignore[arg-type]
 
-    def _note_bodies(self, member: Member, statement: Statement, was: Statement) -> None:
-        if statement.is_class:
-            self._note_class(member, statement, was)
-            return
-        for name in statement.binds:
-            obj = member.namespace.get(name, _MISSING)
+    def _note_bodies(
+        self, member: Member, names: frozenset[str], roots: dict[str, set[str]]
+    ) -> None:
+        for name in names:
+            obj = member.namespace.get(name, MISSING)
             if isinstance(obj, type):
                 change = CallableChange(obj, is_class=True)
-                change.members.update(vars(obj))
-                change.construction = True
+                change.add_members(roots[name])
                 self._changes.add_callable(change)
             elif callable(obj):
                 self._changes.add_callable(CallableChange(obj, is_class=False))
-
-    def _pair_codes(self, member: Member, old: Source, code: types.CodeType) -> None:
-        """Pair the functions of the old source with the code of the new: by name, then by order."""
-        codes: dict[tuple[str, int], list[types.CodeType]] = {}
-        _collect_codes(code, codes)
-        self._world.may_suspend = self._world.may_suspend or any(
-            one.co_flags & _SUSPENDS for found in codes.values() for one in found
-        )
-        before: dict[str, list[tuple[int, ast.AST]]] = {}
-        for function in old.functions():
-            before.setdefault(function.qualname, []).append((function.line, function.node))
-        after: dict[str, list[tuple[int, ast.AST]]] = {}
-        for function in member.new.functions():
-            after.setdefault(function.qualname, []).append((function.line, function.node))
-        old_codes: dict[tuple[str, int], list[types.CodeType]] = {}
-        if any(len({one[0] for one in places}) < len(places) for places in before.values()):
-            # Several of one name on one line can only be told apart by what they do.
-            _collect_codes(compile(old.text, member.file, "exec", dont_inherit=True), old_codes)
-        for qualname, places in before.items():
-            seen: dict[int, int] = {}
-            targets = after.get(qualname, [])
-            if len(targets) != len(places):
-                targets = _nearest(places, targets)
-            used: dict[int, int] = {}
-            for (line, node), target in zip(places, targets, strict=False):
-                twins = old_codes.get((qualname, line), [])
-                nth = seen.get(line, 0)
-                seen[line] = nth + 1
-                if target is None:
-                    continue
-                found = codes.get((qualname, target[0]), [])
-                at = used.get(target[0], 0)
-                used[target[0]] = at + 1
-                if at >= len(found):
-                    continue
-                if line == target[0] and same(node, target[1]) and _same_place(node, target[1]):
-                    continue
-                self.functions += 1
-                twin = twins[nth] if len(twins) > 1 and nth < len(twins) else None
-                self.codes.append((member.file, qualname, line, found[at], twin))
 
     def _add_importers(self) -> None:
         """Take in, of all modules of the program, those that import from these, and so on."""
@@ -273,9 +163,7 @@ class Batch:
                 if other not in known:
                     try:
                         source = _source_of(other, text, file)
-                        known[other] = source.imports(
-                            other, is_package=hasattr(module, "__path__")
-                        )
+                        known[other] = source.imports(other, is_package=hasattr(module, "__path__"))
                     except SyntaxError:
                         known[other] = set()
                 if name not in known[other]:
@@ -312,21 +200,22 @@ class Batch:
         for member in self.members.values():
             self._tidy(member)
         self.running = ""
+        self._world.settle()
 
-    def _note_staged(
-        self, name: str, old: dict[str, object], fresh: dict[str, object]
-    ) -> None:
+    def _note_staged(self, name: str, old: dict[str, object], fresh: dict[str, object]) -> None:
         for key in old.keys() | fresh.keys():
-            before, after = old.get(key, _MISSING), fresh.get(key, _MISSING)
+            before, after = old.get(key, MISSING), fresh.get(key, MISSING)
             if before is after or (key.startswith("__") and key.endswith("__")):
                 continue
-            if before is _MISSING or after is _MISSING:
+            if before is MISSING or after is MISSING:
                 # A name that somebody else put there is not the new build's to take away.
-                if before is _MISSING or getattr(before, "__module__", None) == name:
+                if before is MISSING or getattr(before, "__module__", None) == name:
                     self._changes.add_name(name, key)
-            elif not is_same_constant(before, after) and not (
-                callable(before) and callable(after)
-            ) and not isinstance(before, types.ModuleType):
+            elif (
+                not is_same_constant(before, after)
+                and not (callable(before) and callable(after))
+                and not isinstance(before, types.ModuleType)
+            ):
                 self._changes.add_name(name, key)
 
     def _run_member(self, member: Member) -> bool:
@@ -346,9 +235,7 @@ class Batch:
             ran = True
         return ran
 
-    def _first(
-        self, member: Member, at: int, binders: dict[str, list[int]]
-    ) -> list[Statement]:
+    def _first(self, member: Member, at: int, binders: dict[str, list[int]]) -> list[Statement]:
         """Give the statements that have to run before one that changes what they made.
 
         `X = 1`, `X += 1`: from its start. Those behind it that bind the same names run, too.
@@ -413,9 +300,7 @@ class Batch:
     def _modules(self) -> list[types.ModuleType]:
         return [one.module for one in self.members.values()]
 
-    def _register_anew(
-        self, member: Member, statement: Statement, code: types.CodeType
-    ) -> bool:
+    def _register_anew(self, member: Member, statement: Statement, code: types.CodeType) -> bool:
         """Run a definition again without what it has registered before: some registry refused."""
         assert self._effects is not None
         registrations = Registrations(member.before[statement.name])
@@ -430,7 +315,7 @@ class Batch:
         return True
 
     def _unbind(self, member: Member, statement: Statement) -> None:
-        """What another branch of the statement bound the last time is not bound this time."""
+        """Unbind what another branch of the statement bound the last time."""
         bound_elsewhere: set[str] = set()
         for one in member.new.statements:
             if one is not statement:
@@ -460,22 +345,20 @@ class Batch:
                 self._freshen(owner, one)
         self._execute(owner, statement)
 
-    def _note_results(
-        self, member: Member, statement: Statement, stars: frozenset[str]
-    ) -> None:
+    def _note_results(self, member: Member, statement: Statement, stars: frozenset[str]) -> None:
         names = set(statement.binds) | stars
         if "__rehook_mode__" in names:
-            _check_mode(member)
+            member.check_mode()
         for name in member.keep() & names & member.before.keys():
             member.namespace[name] = member.before[name]
         fresh_changes = False
         for name in names - {"*"}:
-            before = member.before.get(name, _MISSING)
-            after = member.namespace.get(name, _MISSING)
-            if before is after or (before is not _MISSING and self._world.real(after) is before):
+            before = member.before.get(name, MISSING)
+            after = member.namespace.get(name, MISSING)
+            if before is after or (before is not MISSING and self._world.real(after) is before):
                 continue
             fresh_changes = True
-            if before is not _MISSING and self._stays(member, name, before, after):
+            if before is not MISSING and self._stays(member, name, before, after):
                 change = self._changes.change_of(before)
                 if change is None:
                     change = CallableChange(before, is_class=isinstance(before, type))
@@ -500,9 +383,7 @@ class Batch:
             return before.__qualname__ == after.__qualname__ and not self._class_obstacle(
                 before, after
             )
-        if not (
-            isinstance(before, types.FunctionType) and isinstance(after, types.FunctionType)
-        ):
+        if not (isinstance(before, types.FunctionType) and isinstance(after, types.FunctionType)):
             return False
         own = before.__qualname__
         # An alias (`g = f`) that got a function of its own.
@@ -516,7 +397,16 @@ class Batch:
             return
         member.is_dropped = True
         gone = member.old.binds() - member.new.binds() - {"*"}
-        had_doc, has_doc = (_has_docstring(one) for one in (member.old, member.new))
+        kept_stars = [ast.dump(one.node) for one in member.new.statements if "*" in one.binds]
+        for was in member.old.statements:
+            if "*" in was.binds and ast.dump(was.node) not in kept_stars:
+                if not member.before:
+                    self._world.enter()
+                stars = self._world.old_star_names(was.node, member) - member.new.binds()
+                for name in stars:
+                    self._changes.add_name(member.name, name)
+                gone |= stars
+        had_doc, has_doc = (has_docstring(one) for one in (member.old, member.new))
         if not gone and (has_doc or not had_doc):
             return
         if not member.before:
@@ -529,13 +419,11 @@ class Batch:
 
     def _is_untouched(self, member: Member, name: str) -> bool:
         """Tell whether the shadow has what the module has, or what stands for it."""
-        value = member.namespace.get(name, _MISSING)
-        return self._world.real(value) is member.before.get(name, _MISSING)
+        value = member.namespace.get(name, MISSING)
+        return self._world.real(value) is member.before.get(name, MISSING)
 
-    def _take_from_stars(
-        self, member: Member, name: str, running: Statement | None = None
-    ) -> None:
-        """A name lost what bound it; another statement may bind it still."""
+    def _take_from_stars(self, member: Member, name: str, running: Statement | None = None) -> None:
+        """Unbind a name that lost what bound it, unless another statement binds it still."""
         member.namespace.pop(name, None)
         for one in member.new.statements:
             if name in one.binds and id(one) not in member.ran:
@@ -551,7 +439,7 @@ class Batch:
     def _tidy(self, member: Member) -> None:
         namespace = member.namespace
         for name, after in namespace.items() if member.before else ():
-            before = member.before.get(name, _MISSING)
+            before = member.before.get(name, MISSING)
             if before is not after and is_same_constant(before, after):
                 namespace[name] = before
             elif isinstance(before, type) and isinstance(after, type):
@@ -570,6 +458,7 @@ class Batch:
         """Undo what the statements did to the program's containers, and imports of new modules."""
         if self._effects is not None:
             self._effects.undo()
+        self._world.close()
         for name, module in self._world.new_modules.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]
@@ -614,7 +503,7 @@ class Batch:
         return found
 
     def _is_stale_cache(self, member: Member, one: object) -> bool:
-        if not isinstance(one, functools._lru_cache_wrapper):  # noqa: SLF001 - has no other name
+        if not isinstance(one, functools._lru_cache_wrapper):  # has no other name
             return False
         owner = getattr(one, "__qualname__", "").partition(".")
         holder = member.module.__dict__.get(owner[0])
@@ -642,21 +531,36 @@ class Batch:
 
     def own_containers(self) -> list[object]:
         """Give the containers in which references to shadows have to stay what they are."""
-        return self._world.own_containers()
+        mine = [self, *self.members.values()]
+        return [*self._world.own_containers(), *mine, *(vars(one) for one in mine)]
 
     def is_closed(self) -> bool:
         """Tell whether nothing that the statements made refers to the shadows."""
         return self._world.is_closed()
 
+    def _new_values(self) -> dict[str, dict[str, tuple[object, object]]]:
+        """Give what changed its value: module -> name -> (old, new)."""
+        found: dict[str, dict[str, tuple[object, object]]] = {}
+        for name, names in self._changes.names.items():
+            before, after = self._world.before_of(name), sys.modules.get(name)
+            space = after.__dict__ if after is not None else {}
+            found[name] = {
+                one: (before[one], space[one]) for one in names if one in before and one in space
+            }
+        return found
+
     def commit(self) -> None:
-        """The new code runs: drop what was computed with the old one, and the shadows."""
+        """Drop what was computed with the old code, and the shadows: the new code runs."""
         caches = self.caches()
+        follow(self._new_values())
         cache = sys.modules.get("linecache")
         if cache is not None:  # tracebacks and `inspect` read the saved files anew
             for name, *_ in self._requests:
-                cache.checkcache(self.members[name].file)  # type: ignore[attr-defined]
+                cache.checkcache(self.members[name].file)
         for name, _, _, _, new_text, _ in self._requests:
             _remember_source(name, new_text, self.members[name].new)
+            if sys.version_info >= (3, 13):
+                _tell_class_lines(self.members[name])
         self._world.leave()
         for kind, names in self._attributes:
             _made_attributes[kind] = names
@@ -664,74 +568,23 @@ class Batch:
             one.cache_clear()  # type: ignore[attr-defined]
 
 
-def _has_docstring(source: Source) -> bool:
-    first = source.statements[0].node if source.statements else None
-    return (
-        isinstance(first, ast.Expr)
-        and isinstance(first.value, ast.Constant)
-        and isinstance(first.value.value, str)
-    )
-
-
-def _check_mode(member: Member) -> None:
-    mode = member.namespace.get("__rehook_mode__")
-    if mode is not None and mode not in _MODES:
-        message = f"{member.name}.__rehook_mode__ is {mode!r}; it can be {', '.join(_MODES)}"
-        raise ValueError(message)
+def _tell_class_lines(member: Member) -> None:
+    """Let `inspect` find the classes whose statements did not run, but moved in the file."""
+    for qualname, line in member.new.class_lines().items():
+        obj: object = member.module
+        for part in qualname.split("."):
+            obj = getattr(obj, "__dict__", {}).get(part)
+        if not isinstance(obj, type) or obj.__module__ != member.name:
+            continue
+        if obj.__qualname__ == qualname and vars(obj).get("__firstlineno__", line) != line:
+            type.__setattr__(obj, "__firstlineno__", line)
 
 
 def _renewed(change: CallableChange, after: object) -> CallableChange:
-    """The same change, also found by the object that stands for it in the shadows."""
+    """Give the same change for the object that stands for the old one in the shadows."""
     found = CallableChange(after, is_class=change.is_class)
     found.members, found.values = change.members, change.values
     found.construction, found.inherited = change.construction, change.inherited
-    return found
-
-
-def _lambda_name(node: ast.stmt) -> str:
-    if (
-        isinstance(node, ast.Assign)
-        and len(node.targets) == 1
-        and isinstance(node.targets[0], ast.Name)
-        and isinstance(node.value, ast.Lambda)
-    ):
-        return node.targets[0].id
-    return ""
-
-
-def _only_methods_differ(old: ast.stmt, new: ast.stmt) -> bool:
-    return same_but_bodies(old, new)
-
-
-def _same_place(one: ast.AST, other: ast.AST) -> bool:
-    a = getattr(one, "end_lineno", 0), getattr(one, "col_offset", 0)
-    return a == (getattr(other, "end_lineno", 0), getattr(other, "col_offset", 0))
-
-
-def _collect_codes(
-    code: types.CodeType, found: dict[tuple[str, int], list[types.CodeType]]
-) -> None:
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            found.setdefault((constant.co_qualname, constant.co_firstlineno), []).append(constant)
-            _collect_codes(constant, found)
-
-
-def _nearest(
-    places: list[tuple[int, ast.AST]], targets: list[tuple[int, ast.AST]]
-) -> list[tuple[int, ast.AST] | None]:
-    """Pair functions of one name when there are more or fewer now: the same bodies first."""
-    left = list(targets)
-    found: list[tuple[int, ast.AST] | None] = [None] * len(places)
-    for at, (_, node) in enumerate(places):
-        for target in left:
-            if same(node, target[1]):
-                found[at] = target
-                left.remove(target)
-                break
-    for at in range(len(places)):
-        if found[at] is None and left:
-            found[at] = left.pop(0)
     return found
 
 
@@ -746,8 +599,7 @@ def _take_docstring(member: Member, node: ast.Expr) -> None:
         member.namespace["__doc__"] = text
 
 
-# ---------------------------------------------------------------- sources and their order
-
+# The source of each module as it was last parsed: parsing takes longer than all else.
 _parsed: dict[str, tuple[bytes, Source]] = {}
 
 
@@ -763,54 +615,3 @@ def _source_of(name: str, text: bytes, file: str) -> Source:
 
 def _remember_source(name: str, text: bytes, source: Source) -> None:
     _parsed[name] = (text, source)
-
-
-def _in_order(members: dict[str, Member]) -> list[list[Member]]:
-    """Order modules by what they import: strongly connected components, dependencies first.
-
-    Tarjan's algorithm ("Depth-first search and linear graph algorithms", 1972), without recursion.
-    Within a component the module whose import began last comes first: it finished first.
-    """
-    started = {name: at for at, name in enumerate(sys.modules)}
-    edges = {
-        name: sorted(
-            (one.new.imports(name, is_package=one.is_package) & members.keys()) - {name},
-            key=lambda other: started.get(other, 0),
-        )
-        for name, one in members.items()
-    }
-    index: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    on_stack: set[str] = set()
-    found: list[list[Member]] = []
-    for root in members:
-        if root in index:
-            continue
-        work = [(root, 0)]
-        while work:
-            name, at = work.pop()
-            if at == 0:
-                index[name] = low[name] = len(index)
-                stack.append(name)
-                on_stack.add(name)
-            for i in range(at, len(edges[name])):
-                other = edges[name][i]
-                if other not in index:
-                    work.append((name, i + 1))
-                    work.append((other, 0))
-                    break
-                if other in on_stack:
-                    low[name] = min(low[name], index[other])
-            else:
-                if low[name] == index[name]:
-                    cut = stack.index(name)
-                    component = stack[cut:]
-                    del stack[cut:]
-                    on_stack.difference_update(component)
-                    component.sort(key=lambda one: -started.get(one, 0))
-                    found.append([members[one] for one in component])
-                if work:
-                    parent = work[-1][0]
-                    low[parent] = min(low[parent], low[name])
-    return found

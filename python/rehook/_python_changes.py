@@ -5,27 +5,25 @@ from __future__ import annotations
 import ast
 import types
 
-from rehook._statements import (
-    CALLS,
-    DERIVES,
-    HOLDS,
-    READS,
-    Statement,
-    absolute_name,
-    compare,
-    same,
-    same_but_bodies,
-)
+from rehook._statements import Statement, absolute_name, compare, same
+from rehook._uses import CALLS, DERIVES, HOLDS, READS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rehook._python_batch import Member
+    from rehook._member import Member
 
 __all__ = ["CallableChange", "Changes", "class_change", "is_same_constant"]
 
 # What makes the instances: when one of these changed, `OBJ = C()` gives another object.
 _CONSTRUCTION = frozenset(
-    {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__", "__class_getitem__"}
+    {
+        "__class_getitem__",
+        "__init__",
+        "__init_subclass__",
+        "__new__",
+        "__post_init__",
+        "__set_name__",
+    }
 )
 # Classes that call what they are given; other classes are taken to keep it.
 _CONSUMERS = frozenset({dict, filter, frozenset, list, map, set, sorted, tuple, type(None), zip})
@@ -48,6 +46,11 @@ class CallableChange:
         self.construction = not is_class
         # Of a class: those that derive from it are made differently now.
         self.inherited = False
+
+    def add_members(self, names: set[str]) -> None:
+        """Add methods with other code."""
+        self.members |= names
+        self.construction = self.construction or bool(names & _CONSTRUCTION)
 
     def take(self, other: CallableChange) -> None:
         """Add what changed in another class, or is known of it from elsewhere."""
@@ -88,8 +91,10 @@ def class_change(old: ast.ClassDef, new: ast.ClassDef, obj: object) -> CallableC
 
 
 def _key(node: ast.stmt) -> str:
-    return "" if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) else (
-        ast.dump(node)
+    return (
+        ""
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        else (ast.dump(node))
     )
 
 
@@ -138,7 +143,7 @@ class Changes:
         self._callables[id(change.obj)] = change
 
     def forget_negative_answers(self) -> None:
-        """What was found unchanged may read what changed since."""
+        """Look again at what was found unchanged: it may read what changed since."""
         self._callables = {key: one for key, one in self._callables.items() if one is not None}
         self._complete.clear()
 
@@ -159,9 +164,7 @@ class Changes:
         node = statement.node
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Assign, ast.Expr)):
             return False
-        for one in ast.walk(node):
-            if not isinstance(one, ast.ImportFrom):
-                continue
+        for one in statement.from_imports:
             names = self.names.get(absolute_name(member.name, one, is_package=member.is_package))
             if names and any(alias.name == "*" or alias.name in names for alias in one.names):
                 return True
@@ -237,9 +240,7 @@ class Changes:
             return None
         return member, statement
 
-    def _taint(
-        self, obj: object, member: Member, statement: Statement
-    ) -> CallableChange | None:
+    def _taint(self, obj: object, member: Member, statement: Statement) -> CallableChange | None:
         change = CallableChange(obj, is_class=isinstance(obj, type))
         tainted = False
         for name, chains in statement.body_reads.items():

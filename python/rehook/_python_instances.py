@@ -7,6 +7,7 @@ import copyreg
 __all__ = ["renewed"]
 
 _MISSING = object()
+_IS_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 
 
 def renewed(instance: object, new_class: type) -> object:
@@ -40,7 +41,8 @@ def _is_bound(function: object) -> bool:
 
 def _is_plain(new_class: type) -> bool:
     """Tell whether making an object takes nothing but its class, as with `object.__new__`."""
-    return new_class.__new__ is object.__new__ and new_class.__flags__ & (1 << 9) != 0
+    maker: object = new_class.__new__
+    return maker is object.__new__ and new_class.__flags__ & _IS_HEAP_TYPE != 0
 
 
 def _state(instance: object) -> dict[str, object]:

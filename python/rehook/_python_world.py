@@ -20,9 +20,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rehook._python_batch import Member
+    from rehook._member import Member
 
 __all__ = ["World"]
+
+# The builtins of all shadows. Frames use theirs without a reference of their own, so no
+# namespace that statements ran with is ever released; there is one, and not one a reload.
+_shadow_builtins: dict[str, object] = {}
 
 
 class World:
@@ -37,12 +41,14 @@ class World:
         self.staged: Mapping[str, tuple[types.ModuleType, types.ModuleType]] = {}
         self.new_modules: dict[str, types.ModuleType] = {}
         self._references: list[int] = []
+        self._is_closed = False
         self.may_suspend = False  # a function of these modules is a generator or a coroutine
-        self.builtins = dict(vars(builtins))
-        self.builtins["__import__"] = self._import
+        self.builtins = _shadow_builtins
 
     def enter(self) -> None:
         """Make the shadows of all modules that take part, and of the packages around them."""
+        self.builtins.update(vars(builtins))
+        self.builtins["__import__"] = self._import
         for name in [*self._members, *self.staged]:
             parts = name.split(".")
             for i in range(1, len(parts)):
@@ -59,13 +65,25 @@ class World:
             found += [sys.getrefcount(shadow.__dict__), sys.getrefcount(shadow)]
         return found
 
+    def settle(self) -> None:
+        """All statements have run: see whether what they made refers to the shadows."""
+        self._is_closed = (
+            not self.new_modules
+            and not self.staged
+            and self._count_references() == self._references
+        )
+
     def is_closed(self) -> bool:
         """Tell whether nobody refers to the shadows but themselves, as far as counts can tell."""
-        return not self.new_modules and self._count_references() == self._references
+        return self._is_closed
+
+    def before_of(self, name: str) -> dict[str, object]:
+        """Give a module's namespace as it was before the reload; empty for one without shadow."""
+        return self._befores.get(name, {})
 
     def own_containers(self) -> list[object]:
         """Give the containers in which references to shadows have to stay what they are."""
-        return [self._shadows, self._befores, *self._befores.values()]
+        return [self, vars(self), self._shadows, self._befores, *self._befores.values()]
 
     def leave(self) -> None:
         """Empty the shadows; those that running code still uses get what the modules have now."""
@@ -79,11 +97,18 @@ class World:
             space.clear()
             if id(space) in in_use:
                 space.update(real)
+        self.close()
+
+    def close(self) -> None:
+        """Let the imports of whatever still has the shadows' builtins be the program's."""
+        for name in self.builtins.keys() - vars(builtins).keys():
+            del self.builtins[name]
+        self.builtins["__import__"] = builtins.__import__
 
     def _namespaces_in_use(self) -> set[int]:
         """Give the ids of namespaces that threads and suspended generators run in."""
         found: set[int] = set()
-        for frame in sys._current_frames().values():  # noqa: SLF001 - documented under that name
+        for frame in sys._current_frames().values():
             at: types.FrameType | None = frame
             while at is not None:
                 found.add(id(at.f_globals))
@@ -126,13 +151,17 @@ class World:
         return shadow
 
     def _lead_to_shadows(self) -> None:
-        stand_in: dict[int, object] = {id(self._reals[id(one)]): one for one in self._shadows.values()}
+        stand_in: dict[int, object] = {
+            id(self._reals[id(one)]): one for one in self._shadows.values()
+        }
         for old, fresh in self.staged.values():
             stand_in[id(old)] = fresh
             for key, value in old.__dict__.items():
                 after = fresh.__dict__.get(key)
-                if after is not None and after is not value and (
-                    callable(value) or isinstance(value, types.ModuleType)
+                if (
+                    after is not None
+                    and after is not value
+                    and (callable(value) or isinstance(value, types.ModuleType))
                 ):
                     stand_in[id(value)] = after
         for shadow in self._shadows.values():
@@ -263,9 +292,11 @@ class World:
             space = self._befores.get(source)
             if space is None and source in self.staged:
                 space = self.staged[source][0].__dict__
+            if space is None and source in sys.modules:
+                space = sys.modules[source].__dict__
             if space is None:
                 continue
-            listed = space.get("__all__") or [key for key in space if not key.startswith("_")]
+            listed = _exported(space)
             found.update(
                 name
                 for name in listed
@@ -292,10 +323,7 @@ class World:
             if source not in self._shadows and source not in sys.modules:
                 continue
             space = self._seen(source).__dict__
-            listed = space.get("__all__")
-            if listed is None:
-                listed = [key for key in space if not key.startswith("_")]
-            found.update(listed)
+            found.update(_exported(space))
         return frozenset(found)
 
 
@@ -306,6 +334,13 @@ _SUSPENDED: dict[type, str] = {
 }
 
 
+def _exported(space: Mapping[str, object]) -> list[str]:
+    listed = space.get("__all__")
+    if isinstance(listed, (list, tuple)):
+        return [one for one in listed if isinstance(one, str)]
+    return [key for key in space if not key.startswith("_")]
+
+
 def _package_of(space: Mapping[str, object]) -> str:
     package = space.get("__package__")
     if isinstance(package, str):
@@ -314,9 +349,7 @@ def _package_of(space: Mapping[str, object]) -> str:
     return name if "__path__" in space else name.rpartition(".")[0]
 
 
-def _find_spec(
-    name: str, path: Sequence[str] | None
-) -> importlib.machinery.ModuleSpec | None:
+def _find_spec(name: str, path: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
         spec = find(name, path) if find is not None else None

@@ -36,8 +36,9 @@ class Registrations:
     def hide(self) -> bool:
         """Take the object out; False when nothing holds it."""
         for held, _ in self._dicts:
-            for key in [key for key, value in held.items() if value is self._obj or key is self._obj]:
-                del held[key]
+            for key, value in list(held.items()):
+                if value is self._obj or key is self._obj:
+                    del held[key]
         for items, _ in self._lists:
             items[:] = [one for one in items if one is not self._obj]
         for members in self._sets:
@@ -62,15 +63,16 @@ class Registrations:
 def _namespaces() -> set[int]:
     import sys  # noqa: PLC0415 - only when a registry refused
 
-    return {id(one.__dict__) for one in sys.modules.values() if isinstance(one, types.ModuleType)}
+    modules: list[object] = list(sys.modules.values())
+    return {id(one.__dict__) for one in modules if isinstance(one, types.ModuleType)}
 
 
-def _is_instance_dict(held: dict[object, object]) -> bool:
+def _is_instance_dict(held: object) -> bool:
     """Tell whether it is the namespace of an object or a class, or of a running function."""
     return any(getattr(one, "__dict__", None) is held for one in _owners(held))
 
 
-def _owners(held: dict[object, object]) -> Iterator[object]:
+def _owners(held: object) -> Iterator[object]:
     for one in gc.get_referrers(held):
         if not isinstance(one, (dict, list, tuple, types.FrameType)):
             yield one

@@ -8,25 +8,25 @@ ran again has registered a second time is taken out again.
 from __future__ import annotations
 
 import collections
-import types
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import types
     from collections.abc import Iterable
+
+    _Container = dict[object, object] | list[object] | set[object] | collections.deque[object]
 
 __all__ = ["SideEffects"]
 
 _LIMIT = 50_000  # items looked at, in all; beyond, containers are not watched
 _DEPTH = 4
 
-_Container = dict | list | set | collections.deque
-
 
 class SideEffects:
     """The containers reachable from modules' namespaces, and what became of them.
 
-    Not seen: the namespaces themselves, containers inside C objects, in closures, in modules of installed packages, and
-    those beyond a limit of 50,000 items in all.
+    Not seen: the namespaces themselves, containers inside C objects, in closures, in modules of
+    installed packages, and those beyond a limit of 50,000 items in all.
     """
 
     def __init__(self, modules: Iterable[types.ModuleType]) -> None:
@@ -66,13 +66,13 @@ class SideEffects:
             self._look_at(value, depth + 1)
 
     def refresh(self) -> None:
-        """A statement is about to run: what others changed since the last one is theirs."""
+        """Take what others changed since the last statement for theirs: one is about to run."""
         for key, (container, before) in self._watched.items():
             if not _same(container, before):
                 self._watched[key] = (container, _copy(container))
 
     def note(self, *, again: bool) -> None:
-        """A statement has run; `again` when it defined anew what was defined before.
+        """Note what a statement did; `again` when it defined anew what was defined before.
 
         Then what it added to lists and what they had before, is there once.
         """

@@ -1,4 +1,4 @@
-"""A module's source as top-level statements: what each binds, what it reads, which functions it holds.
+"""A module's source as top-level statements: what each binds, and how two of them differ.
 
 Everything here looks at source text alone; nothing is imported or run.
 """
@@ -8,48 +8,31 @@ from __future__ import annotations
 import ast
 import difflib
 
+from rehook._uses import bound_names, global_reads, top_level_walk, uses_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Function", "Source", "Statement", "Use", "compare", "same", "same_but_bodies"]
+    from rehook._uses import Use
+
+__all__ = [
+    "Source",
+    "Statement",
+    "absolute_name",
+    "compare",
+    "same",
+    "same_but_bodies",
+]
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-
-# How a statement uses a name while it runs.
-HOLDS = "holds"  # puts the object somewhere: an alias, a display, a default, a base class
-CALLS = "calls"  # calls it
-DERIVES = "derives"  # makes a class with it as a base
-READS = "reads"  # anything else: compares it, hands it to a function that may call it
-
-
-class Use:
-    """A name that a statement reads when it runs: `chain` ("m", "CONST") for `m.CONST`, and how."""
-
-    __slots__ = ("chain", "how")
-
-    def __init__(self, chain: tuple[str, ...], how: str) -> None:
-        self.chain = chain
-        self.how = how
-
-
-class Function:
-    """A function in the source: its qualified name and first line, as its code object tells them."""
-
-    __slots__ = ("line", "node", "qualname")
-
-    def __init__(self, qualname: str, line: int, node: ast.AST) -> None:
-        self.qualname = qualname
-        self.line = line
-        self.node = node
 
 
 class Statement:
     """One top-level statement. What it binds and uses is worked out when somebody asks."""
 
-    __slots__ = ("_binds", "_reads", "_uses", "key", "node", "text")
+    __slots__ = ("_binds", "_imports", "_reads", "_uses", "key", "node", "text")
 
     def __init__(self, node: ast.stmt, text: str) -> None:
         self.node = node
@@ -58,6 +41,7 @@ class Statement:
             (type(node).__name__, node.name) if isinstance(node, _DEFINITIONS) else ("", text)
         )
         self._binds: frozenset[str] | None = None
+        self._imports: list[ast.ImportFrom] | None = None
         self._uses: list[Use] | None = None
         self._reads: dict[str, set[tuple[str, ...]]] | None = None
 
@@ -74,16 +58,23 @@ class Statement:
     def binds(self) -> frozenset[str]:
         """The module's names that running it binds; "*" for a star import."""
         if self._binds is None:
-            self._binds = frozenset(_bound_names([self.node]))
+            self._binds = frozenset(bound_names([self.node]))
         return self._binds
+
+    @property
+    def from_imports(self) -> list[ast.ImportFrom]:
+        """The `from … import` statements inside, but for those in functions."""
+        if self._imports is None:
+            self._imports = [
+                one for one in top_level_walk(self.node) if isinstance(one, ast.ImportFrom)
+            ]
+        return self._imports
 
     @property
     def uses(self) -> list[Use]:
         """What running the statement itself reads; the bodies of functions do not run."""
         if self._uses is None:
-            collector = _Uses()
-            collector.statement(self.node)
-            self._uses = collector.found
+            self._uses = uses_of(self.node)
         return self._uses
 
     @property
@@ -93,14 +84,16 @@ class Statement:
             node = self.node
             if isinstance(node, ast.ClassDef):
                 self._reads = {
-                    one.name: _global_reads(one) for one in node.body if isinstance(one, _FUNCTIONS)
+                    one.name: global_reads(one) for one in node.body if isinstance(one, _FUNCTIONS)
                 }
             elif isinstance(node, _FUNCTIONS):
-                self._reads = {"": _global_reads(node)}
+                self._reads = {"": global_reads(node)}
             else:
                 # `f = lambda: …`, or definitions inside an `if`.
-                inner = [one for one in ast.walk(node) if isinstance(one, (*_FUNCTIONS, ast.Lambda))]
-                self._reads = {"": set().union(*(_global_reads(one) for one in inner))}
+                inner = [
+                    one for one in ast.walk(node) if isinstance(one, (*_FUNCTIONS, ast.Lambda))
+                ]
+                self._reads = {"": set().union(*(global_reads(one) for one in inner))}
         return self._reads
 
 
@@ -114,6 +107,7 @@ class Source:
         except ValueError as error:
             raise SyntaxError(str(error), (file, 1, 1, "")) from error
         self.text = text
+        self.marshaled: bytes | None = None  # its code, see _function_codes
         lines = text.splitlines(keepends=True)
         self.statements = []
         for node in self.tree.body:
@@ -141,13 +135,13 @@ class Source:
                     flags |= feature.compiler_flag if feature is not None else 0
         return flags
 
-    def functions(self) -> list[Function]:
-        """Every function and lambda, in the order of the source."""
-        return list(_functions(self.tree, ""))
-
     def binds(self) -> set[str]:
         """Every name that the module's own statements bind."""
         return set().union(*(one.binds for one in self.statements)) if self.statements else set()
+
+    def class_lines(self) -> dict[str, int]:
+        """Give the first line of each class outside of functions, by its qualified name."""
+        return dict(_class_lines(self.tree.body, ""))
 
     def class_members(self) -> dict[str, frozenset[str]]:
         """Give what each class's body binds, by the class's qualified name."""
@@ -157,7 +151,7 @@ class Source:
         """Give the names of modules that its top level imports, or imports from."""
         found: set[str] = set()
         for one in self.statements:
-            for node in _top_level_walk(one.node):
+            for node in top_level_walk(one.node):
                 if isinstance(node, ast.Import):
                     for alias in node.names:
                         parts = alias.name.split(".")
@@ -237,11 +231,10 @@ def _same(one: object, other: object, *, bodies: bool) -> bool:
     if kind is not type(other):
         return False
     if isinstance(one, ast.AST):
-        fields = kind._fields
         if not bodies and isinstance(one, _FUNCTIONS):
             # The names of arguments are part of the code object, their defaults are not.
             return _same_header(one, other)  # type: ignore[arg-type]
-        for name in fields:
+        for name in one._fields:
             a, b = getattr(one, name, None), getattr(other, name, None)
             if a is b:
                 continue
@@ -293,242 +286,21 @@ def _first_line(node: ast.stmt) -> int:
     return decorators[0].lineno if decorators else node.lineno
 
 
-def _functions(node: ast.AST, prefix: str) -> Iterator[Function]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, _FUNCTIONS):
-            for outside in _header(child):
-                yield from _functions_in_expression(outside, prefix)
-            qualname = prefix + child.name
-            yield Function(qualname, _first_line(child), child)
-            for inner in child.body:
-                yield from _functions_of(inner, qualname + ".<locals>.")
-        elif isinstance(child, ast.ClassDef):
-            for outside in (*child.decorator_list, *child.bases, *child.keywords):
-                yield from _functions_in_expression(outside, prefix)
-            for inner in child.body:
-                yield from _functions_of(inner, prefix + child.name + ".")
-        elif isinstance(child, ast.Lambda):
-            yield from _lambda(child, prefix)
-        else:
-            yield from _functions(child, prefix)
-
-
-def _functions_of(node: ast.AST, prefix: str) -> Iterator[Function]:
-    yield from _functions(ast.Module(body=[node], type_ignores=[]), prefix)  # type: ignore[list-item]
-
-
-def _functions_in_expression(node: ast.AST, prefix: str) -> Iterator[Function]:
-    if isinstance(node, ast.Lambda):
-        yield from _lambda(node, prefix)
-    else:
-        yield from _functions(node, prefix)
-
-
-def _lambda(node: ast.Lambda, prefix: str) -> Iterator[Function]:
-    qualname = prefix + "<lambda>"
-    yield Function(qualname, node.lineno, node)
-    yield from _functions_in_expression(node.body, qualname + ".<locals>.")
-
-
-def _header(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
-    yield from node.decorator_list
-    yield from node.args.defaults
-    yield from (one for one in node.args.kw_defaults if one is not None)
-
-
-def _class_members(
-    body: Iterable[ast.AST], prefix: str
-) -> Iterator[tuple[str, frozenset[str]]]:
+def _class_members(body: Iterable[ast.AST], prefix: str) -> Iterator[tuple[str, frozenset[str]]]:
     for node in body:
         if isinstance(node, ast.ClassDef):
             qualname = prefix + node.name
-            yield qualname, frozenset(_bound_names(node.body))
+            yield qualname, frozenset(bound_names(node.body))
             yield from _class_members(node.body, qualname + ".")
         elif not isinstance(node, _FUNCTIONS):
             yield from _class_members(ast.iter_child_nodes(node), prefix)
 
 
-def _top_level_walk(node: ast.AST) -> Iterator[ast.AST]:
-    """Walk what runs when the statement runs: not the bodies of functions."""
-    yield node
-    if isinstance(node, (*_FUNCTIONS, ast.Lambda)):
-        return
-    for child in ast.iter_child_nodes(node):
-        yield from _top_level_walk(child)
-
-
-def _bound_names(body: Iterable[ast.AST]) -> Iterator[str]:
+def _class_lines(body: Iterable[ast.AST], prefix: str) -> Iterator[tuple[str, int]]:
     for node in body:
-        if isinstance(node, _DEFINITIONS):
-            yield node.name
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            for alias in node.names:
-                dotted = alias.asname or alias.name
-                yield dotted.split(".")[0] if isinstance(node, ast.Import) else dotted
-        elif isinstance(node, ast.Name):
-            if not isinstance(node.ctx, ast.Load):
-                yield node.id
-        elif isinstance(node, _COMPREHENSIONS) or isinstance(node, ast.Lambda):
-            yield from (
-                inner.target.id
-                for inner in ast.walk(node)
-                if isinstance(inner, ast.NamedExpr) and isinstance(inner.target, ast.Name)
-            )
-        else:
-            for name in (getattr(node, "name", None), getattr(node, "rest", None)):
-                if isinstance(name, str):  # except … as name, patterns of match
-                    yield name
-            yield from _bound_names(ast.iter_child_nodes(node))
-
-
-class _Uses:
-    """Collects what a statement reads when it runs."""
-
-    def __init__(self) -> None:
-        self.found: list[Use] = []
-
-    def statement(self, node: ast.AST) -> None:
-        if isinstance(node, _FUNCTIONS):
-            for one in node.decorator_list:
-                self.decorator(one)
-            for one in (*node.args.defaults, *node.args.kw_defaults):
-                self.expression(one, HOLDS)
-            for one in ast.walk(node.args):
-                if isinstance(one, ast.arg):
-                    self.expression(one.annotation, HOLDS)
-            self.expression(node.returns, HOLDS)
-        elif isinstance(node, ast.ClassDef):
-            for one in node.decorator_list:
-                self.decorator(one)
-            for one in node.bases:
-                chain = _chain(one)
-                if chain:
-                    self.found.append(Use(chain, DERIVES))
-                else:
-                    self.expression(one, HOLDS)
-            for keyword in node.keywords:
-                self.expression(keyword.value, HOLDS)
-            for inner in node.body:
-                self.statement(inner)
-        elif isinstance(node, ast.Expr):
-            self.discarded(node.value)
-        elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.Return)):
-            self.expression(node.value, HOLDS)
-            for target in getattr(node, "targets", None) or [getattr(node, "target", None)]:
-                self.expression(target, HOLDS)
-            self.expression(getattr(node, "annotation", None), HOLDS)
-        elif isinstance(node, ast.stmt):
-            if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
-                self.found.append(Use((node.target.id,), READS))
-            for child in ast.iter_child_nodes(node):
-                if isinstance(child, ast.stmt):
-                    self.statement(child)
-                else:
-                    self.part(child)
-        else:
-            self.part(node)
-
-    def part(self, node: ast.AST) -> None:
-        """A clause of a compound statement, or an expression in one."""
-        if isinstance(node, ast.expr):
-            self.expression(node, READS)
-            return
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.stmt):
-                self.statement(child)
-            else:
-                self.part(child)
-
-    def decorator(self, node: ast.expr) -> None:
-        chain = _chain(node)
-        if chain:
-            self.found.append(Use(chain, CALLS))
-        else:
-            self.expression(node, READS)
-
-    def discarded(self, node: ast.expr) -> None:
-        """A call whose result nobody takes: `registry.add(f)` keeps f, and would do so twice."""
-        if not isinstance(node, ast.Call):
-            self.expression(node, READS)
-            return
-        self.expression(node.func, CALLS)
-        for one in node.args:
-            self.expression(one, HOLDS)
-        for keyword in node.keywords:
-            self.expression(keyword.value, HOLDS)
-
-    def expression(self, node: ast.AST | None, how: str) -> None:
-        if node is None or isinstance(node, ast.Constant):
-            return
-        chain = _chain(node)
-        if chain:
-            if len(chain) > 1 or isinstance(node.ctx, ast.Load):  # type: ignore[attr-defined]
-                self.found.append(Use(chain, how))
-        elif isinstance(node, ast.Call):
-            self.expression(node.func, CALLS)
-            for one in (*node.args, *(keyword.value for keyword in node.keywords)):
-                self.expression(one, READS)
-        elif isinstance(node, ast.Lambda):
-            for one in (*node.args.defaults, *node.args.kw_defaults):
-                self.expression(one, HOLDS)
-        elif isinstance(node, (ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Starred)):
-            for child in ast.iter_child_nodes(node):
-                self.expression(child, how)
-        elif isinstance(node, ast.Attribute):
-            self.expression(node.value, READS)
-        else:
-            for child in ast.iter_child_nodes(node):
-                if isinstance(child, ast.expr):
-                    self.expression(child, READS)
-                else:
-                    self.part(child)
-
-
-def _chain(node: ast.AST) -> tuple[str, ...]:
-    """("a", "b", "c") for a.b.c, else ()."""
-    names: list[str] = []
-    while isinstance(node, ast.Attribute):
-        names.append(node.attr)
-        node = node.value
-    if not isinstance(node, ast.Name):
-        return ()
-    names.append(node.id)
-    return tuple(reversed(names))
-
-
-def _global_reads(function: ast.AST) -> set[tuple[str, ...]]:
-    """Give the global names, with their attributes, that a function reads when it is called."""
-    body = function.body if isinstance(function.body, list) else [function.body]  # type: ignore[attr-defined]
-    local: set[str] = set()
-    arguments = function.args  # type: ignore[attr-defined]
-    for one in ast.walk(arguments):
-        if isinstance(one, ast.arg):
-            local.add(one.arg)
-    shared: set[str] = set()
-    for statement in body:
-        for node in _top_level_walk(statement):
-            if isinstance(node, (ast.Global, ast.Nonlocal)):
-                shared.update(node.names)
-    local.update(_bound_names(body))
-    local -= shared
-    found: set[tuple[str, ...]] = set()
-    for statement in body:
-        _collect_reads(statement, local, found)
-    return found
-
-
-def _collect_reads(node: ast.AST, local: set[str], found: set[tuple[str, ...]]) -> None:
-    chain = _chain(node)
-    if chain:
-        if chain[0] not in local:
-            found.add(chain)
-        return
-    if isinstance(node, (*_FUNCTIONS, ast.Lambda)):
-        found.update(one for one in _global_reads(node) if one[0] not in local)
-        for outside in _header(node) if isinstance(node, _FUNCTIONS) else node.args.defaults:
-            _collect_reads(outside, local, found)
-        return
-    if isinstance(node, ast.ImportFrom) and not node.level and node.module:
-        found.update((node.module, alias.name) for alias in node.names)
-    for child in ast.iter_child_nodes(node):
-        _collect_reads(child, local, found)
+        if isinstance(node, ast.ClassDef):
+            qualname = prefix + node.name
+            yield qualname, _first_line(node)
+            yield from _class_lines(node.body, qualname + ".")
+        elif not isinstance(node, _FUNCTIONS):
+            yield from _class_lines(ast.iter_child_nodes(node), prefix)

@@ -95,8 +95,9 @@ class ReloadReport(_Record):
     old_generation, new_generation, reason, seconds), `unchanged` (names), `stale` (what still runs
     older code than the saved source: dicts with module, error), `left` (what could not be
     updated: dicts with what, why, count), `patched` (how many objects of each kind run the new
-    code: "function", "method", "property", "class", "instance", "replaced"), `reused` and `built` (how many builds came from the
-    store, how many were made) and `durations` (seconds of "decide", "build", "load", "total").
+    code: "function", "method", "property", "class", "instance", "replaced"), `reused` and `built`
+    (how many builds came from the store, how many were made) and `durations` (seconds of "decide",
+    "build", "load", "total").
     """
 
     __slots__ = ()
@@ -137,14 +138,12 @@ class ReloadReport(_Record):
             lines.extend(f"  {_left_line(one)}" for one in self["left"])
         if self["stale"]:
             lines.append("not up to date, the older code is running:")
-            for one in self["stale"]:
-                error = str(one.get("error") or "not built").splitlines()[0]
-                lines.append(f"  {one.get('module', '?')}: {error}")
+            lines.extend(f"  {_stale_line(one)}" for one in self["stale"])
             lines.append("see: rehook errors")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """Give what a notebook shows."""
         import html  # noqa: PLC0415 - in notebooks only
 
         rows = [_module_row(one) for one in self["modules"]]
@@ -161,10 +160,7 @@ class ReloadReport(_Record):
             ("left on the old code", [_left_line(one) for one in self["left"]]),
             (
                 "not up to date, the older code is running",
-                [
-                    f"{one.get('module', '?')}: {str(one.get('error') or 'not built').splitlines()[0]}"
-                    for one in self["stale"]
-                ],
+                [_stale_line(one) for one in self["stale"]],
             ),
         ):
             if lines:
@@ -325,6 +321,11 @@ def _left_line(one: Mapping[str, Any]) -> str:
     number = f" ({count})" if count else ""
     why = f": {one['why']}" if one.get("why") else ""
     return f"{one.get('what', '?')}{number}{why}"
+
+
+def _stale_line(one: Mapping[str, Any]) -> str:
+    error = str(one.get("error") or "not built").splitlines()[0]
+    return f"{one.get('module', '?')}: {error}"
 
 
 def _module_state(one: Mapping[str, Any]) -> str:

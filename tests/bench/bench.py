@@ -6,7 +6,7 @@ Every number is the median of paired runs, interleaved A B A B, so that a busy m
 sides alike. The other side is measured in the same run: the same import without rehook, the bare
 compile and link commands. The JSON file is a list of objects with name, value, unit, against (what
 the other side is, or null), against_value (its median in the same unit), ratio (median of
-the pairs' ratios) and budget.
+the pairs' ratios), budget and, for some, detail: what was measured, as it was.
 """
 
 from __future__ import annotations
@@ -22,32 +22,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from bench import python_reload
+from bench.row import Row, median_row
 from support.project import Project
 
 ALGO = "cpp/algo.cpp"
 MANY_HEADERS = 500
-
-
-@dataclass
-class Row:
-    """One number and what it is held against."""
-
-    name: str
-    value: float
-    unit: str
-    against: str | None
-    against_value: float | None
-    ratio: float | None
-    budget: str
 
 
 # ---------------------------------------------------------------- the work, in child interpreters
@@ -232,22 +222,6 @@ def run_child(project: Project, work: Callable[[Project, int], Any], rounds: int
     return result
 
 
-def median_row(
-    name: str, unit: str, a: list[float], b: list[float], against: str, budget: str
-) -> Row:
-    scale = {"ns": 1e9, "ms": 1000.0, "s": 1.0}[unit]
-    ratio = statistics.median(x / y for x, y in zip(a, b, strict=True))
-    return Row(
-        name,
-        statistics.median(a) * scale,
-        unit,
-        against,
-        statistics.median(b) * scale,
-        ratio,
-        budget,
-    )
-
-
 def noop_import(home: Path, rounds: int) -> Row:
     """Give what rehook adds to the import of an up-to-date package in a fresh process."""
     project = Project.copy_of("demo", home)
@@ -351,6 +325,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Path, int], Row], int, int]] = {
     "return_to_earlier": (return_to_earlier, 7, 2),
     "pause_per_million": (pause, 7, 2),
     "call_after_reload": (call, 15, 3),
+    **python_reload.BENCHMARKS,
 }
 
 
@@ -367,15 +342,6 @@ def machine() -> str:
     compiler = subprocess.run(["c++", "--version"], capture_output=True, text=True, check=False)
     first_line = (compiler.stdout.splitlines() or ["no compiler"])[0]
     return f"{model}, {os.cpu_count()} cores; Python {platform.python_version()}; {first_line}"
-
-
-def table_line(row: Row) -> str:
-    other = "" if row.against_value is None else f"{row.against_value:9.3f}"
-    ratio = "" if row.ratio is None else f"x{row.ratio:.3f}"
-    return (
-        f"{row.name:<18}{row.value:>9.3f} {row.unit:<3}{other:>10}{ratio:>9}"
-        f"  {row.budget:<12}  {row.against}"
-    )
 
 
 def main() -> None:
@@ -401,7 +367,7 @@ def main() -> None:
             row = measure(home, quick if arguments.quick else rounds)
         finally:
             shutil.rmtree(home, ignore_errors=True)
-        print(table_line(row), flush=True)
+        print(row.line(), flush=True)
         rows.append(row)
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)

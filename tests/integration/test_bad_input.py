@@ -351,8 +351,8 @@ print(json.dumps([error, said, report]))
     ("what", "words"),
     [
         ("'hello_capi_mult'", ["hello_capi_mult", "not imported"]),
-        ("'json'", ["json", "does not belong"]),
-        ("json", ["json", "does not belong"]),
+        ("'sys'", ["sys", "no Python module with a source file", "does not belong"]),
+        ("sys", ["sys", "no Python module with a source file", "does not belong"]),
         ("'hello_capi_multi.nothing'", ["hello_capi_multi.nothing", "not imported"]),
         ("'excluded'", ["excluded", "exclude"]),
         ("3", ["int"]),

@@ -271,4 +271,41 @@ def descriptions_and_lines(t, m):
     assert inspect.getsourcelines(kind.v)[1] == 7
 
 
+@case(
+    watch="""
+    halves, kinds = [], []
+    def look(name):
+        for kind in kinds:
+            names = type.__getattribute__(kind, "__dict__")
+            if "held" in names and "x" in names: halves.append(name)
+    class Meta(type):
+        def __getattribute__(cls, name):
+            look(name)
+            return type.__getattribute__(cls, name)
+    class Curious:
+        def __getattr__(self, name):
+            look(name)
+            raise AttributeError(name)
+    """,
+    m="""
+    from watch import Curious, Meta
+    class C(metaclass=Meta):
+        held = Curious()
+        def v(self): return 1
+    """,
+)
+def no_code_of_the_program_runs_in_the_exchange(t, watch, m):
+    """Neither a metaclass nor an attribute that goes is asked for names in the middle of it."""
+    kind, old = m.C, m.C()
+    watch.kinds.append(kind)
+    t.edit(
+        "m",
+        "    held = Curious()\n    def v(self): return 1",
+        "    x = 2\n    def v(self): return 2",
+    )
+    watch.kinds.clear()
+    assert watch.halves == []
+    assert (m.C is kind, old.v(), old.x, hasattr(old, "held")) == (True, 2, 2, False)
+
+
 test_classes = case.as_test()

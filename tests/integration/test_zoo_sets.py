@@ -106,7 +106,7 @@ assert [lion.roar(), elephant.trunk(), zoo.share(elephant)] == ["roar1/4", "trun
         env=STRICT,
     ).json
     assert told == {
-        "names": ["zoo._animals", "zoo._keepers"],
+        "names": ["zoo", "zoo._animals", "zoo._keepers"],  # zoo imports names from them
         "same": [True] * 4,
         "old": ["roar2/4", "kind2", "trunk2", "keeper2/its voice", "roar2/6"],
         "crossing": [205, "listen2/roar2", "describe2/its voice"],

@@ -73,7 +73,7 @@ tell(names=sorted(report.names), roar=lion.roar() == f"roar{2 if adopted else 1}
         env=STRICT,
     )
     assert told.json == {
-        "names": ["zoo._animals", "zoo._keepers"],
+        "names": ["zoo", "zoo._animals", "zoo._keepers"],
         "roar": True,
         "new": ["roar2/5", 2, "listen1/roar2"],
     }
