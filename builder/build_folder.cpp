@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "builder/diagnostics.hpp"
+#include "shadow_store/base/timestamp.hpp"
 
 namespace rehook {
 namespace {
@@ -98,6 +99,27 @@ Error explain_missing_tool(Error error) {
 
 }  // namespace
 
+// What "build <outputs>: RERUN_CMAKE | <inputs>" makes, in the words of build.ninja.
+std::vector<std::string> outputs_of_cmake(std::string_view manifest) {
+  constexpr std::string_view k_build = "\nbuild ";
+  std::vector<std::string> outputs;
+  const std::size_t rule = manifest.find(": RERUN_CMAKE");
+  const std::size_t start = manifest.rfind(k_build, rule);
+  if (rule == std::string_view::npos || start == std::string_view::npos) return outputs;
+  std::string word;
+  for (std::size_t i = start + k_build.size(); i <= rule; ++i) {
+    if (i < rule && manifest[i] == '$' && i + 1 < rule) {
+      word += manifest[++i];  // "$ ", "$:", "$$"
+    } else if (i < rule && manifest[i] != ' ') {
+      word += manifest[i];
+    } else if (!word.empty()) {
+      if (word != "|") outputs.push_back(word);
+      word.clear();
+    }
+  }
+  return outputs;
+}
+
 std::vector<std::pair<std::string, std::optional<std::string>>> tool_environment(
     const ProjectDescription& project) {
   std::vector<std::pair<std::string, std::optional<std::string>>> environment = {
@@ -175,8 +197,37 @@ Result<CodeModel> BuildFolder::model(const ProjectDescription& project) {
   return read_file_api_reply(*fs_, dir_, project.build_type);
 }
 
+// A CMake file whose time stamp lies in the future is newer than whatever CMake writes: ninja
+// would run CMake a hundred times and give up ("manifest still dirty").
+// What CMake wrote last becomes as new as that file; whether CMake must run is our decision.
+Status BuildFolder::outdate_future_inputs(const CodeModel& model,
+                                          const ProjectDescription& project) {
+  const Path manifest = dir_ / "build.ninja";
+  FileStat stat;
+  if (!fs_->lookup(manifest.c_str(), stat)) return ok_status();
+  const std::int64_t written = stat.mtime_ns;
+  std::int64_t newest = 0;
+  for (const Path& input : model.cmake_inputs) {
+    if (fs_->lookup(input.c_str(), stat)) newest = std::max(newest, stat.mtime_ns);
+  }
+  if (newest <= written || newest <= now_ns()) return ok_status();
+  REHOOK_ASSIGN_OR_RETURN(const std::string text, fs_->read(manifest));
+  Command command;
+  command.argv = {"ninja", "-C", dir_.string(), "-t", "restat"};
+  for (const std::string& output : outputs_of_cmake(text)) {
+    REHOOK_TRY(fs_->set_mtime(dir_ / output, newest));
+    command.argv.push_back(output);
+  }
+  command.directory = project.root;
+  command.environment = tool_environment(project);
+  auto result = runner_->run(command, {}, {});
+  if (!result) return explain_missing_tool(std::move(result).error());
+  return ok_status();  // an older ninja has no such tool: then it tells what is wrong
+}
+
 Status BuildFolder::build(const CodeModel& model, const ProjectDescription& project,
                           const std::vector<std::string>& targets, const BuildEvents& events) {
+  if (model.generator == "Ninja") REHOOK_TRY(outdate_future_inputs(model, project));
   Command command;
   if (model.generator.starts_with("Ninja")) {
     command.argv = {"ninja", "-C", dir_.string()};
@@ -323,10 +374,18 @@ Result<std::vector<Input>> BuildFolder::collect_inputs(
       add(input, InputKind::file, InputRole::compile, k_every_module);
     }
   }
-  for (const std::vector<Path>* read : {&model.cmake_inputs, &project.inputs}) {
-    for (const Path& input : *read) {
-      add(input, InputKind::file, InputRole::configure, k_every_module);
-    }
+  for (const Path& input : model.cmake_inputs) {
+    add(input, InputKind::file, InputRole::configure, k_every_module);
+  }
+  // What CMake's cache keeps of these would outlive an edit: the *_INIT variables of a
+  // toolchain file, a definition that is gone from a preset or from pyproject.toml.
+  for (const Path& input : project.inputs) {
+    add(input, InputKind::file, InputRole::toolchain, k_every_module);
+  }
+  if (const auto file = model.cache.find("CMAKE_TOOLCHAIN_FILE");
+      file != model.cache.end() && !file->second.empty()) {
+    add((project.source_dir / file->second).lexically_normal(), InputKind::file,
+        InputRole::toolchain, k_every_module);
   }
   for (const Path& dir : model.glob_dirs) {
     add(dir, InputKind::directory, InputRole::configure, k_every_module);

@@ -90,6 +90,7 @@ class BuildFolder final {
   [[nodiscard]] std::vector<Path> rule_inputs(const std::vector<ExtensionTarget>& modules);
   Status forget_rule_outputs(const std::string& file);
   [[nodiscard]] bool is_inside(const Path& path) const;
+  Status outdate_future_inputs(const CodeModel& model, const ProjectDescription& project);
 
   FileSystem* fs_;
   ProcessRunner* runner_;

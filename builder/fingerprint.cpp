@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <string_view>
 #include <tuple>
+
+#include "shadow_store/base/timestamp.hpp"
 
 namespace rehook {
 namespace {
@@ -15,12 +16,6 @@ namespace {
 constexpr std::int64_t k_racy_ns = 20'000'000;
 constexpr std::int64_t k_racy_coarse_ns = 2'000'000'000;
 constexpr std::int64_t k_second_ns = 1'000'000'000;
-
-std::int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 bool is_trustworthy(const Input& input) {
   const std::int64_t stamp = std::max(input.stat.mtime_ns, input.stat.ctime_ns);

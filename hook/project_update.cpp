@@ -8,7 +8,7 @@
 #include "builder/git_state.hpp"
 #include "hook/build_log.hpp"
 #include "hook/project_folders.hpp"
-#include "hook/timestamp.hpp"
+#include "shadow_store/base/timestamp.hpp"
 #include "shadow_store/base/trace.hpp"
 
 namespace rehook {

@@ -6,7 +6,8 @@
 #include "hook/project_libraries.hpp"
 #include "hook/project_update.hpp"
 #include "hook/stored_layouts.hpp"
-#include "hook/timestamp.hpp"
+#include "shadow_store/base/platform.hpp"
+#include "shadow_store/base/timestamp.hpp"
 #include "shadow_store/base/trace.hpp"
 #include "shadow_store/elf_image.hpp"
 #include "shadow_store/loadable_digest.hpp"
@@ -42,6 +43,17 @@ std::string python_module_of(const InstalledFile& file, const CodeModel& model,
   std::string module = path.native();
   std::replace(module.begin(), module.end(), '/', '.');
   return module.starts_with(".") ? "" : module;
+}
+
+// Tools rarely say that a disk is full, and then each in its own way.
+Status explain_full_disk(Status status, const Path& folder) {
+  constexpr std::uint64_t k_next_to_nothing = 256 * 1024;
+  if (status || mount_facts(folder).free_bytes >= k_next_to_nothing) return status;
+  Error error = std::move(status).error();
+  error.code = ErrorCode::io;  // tried again without an edit
+  error.message = "no space left on the disk of " + folder.string() + ": " + error.message;
+  error.hint = "make room (rehook store gc), or choose another disk: the setting store-dir";
+  return error;
 }
 
 // Which shared libraries are the project's own.
@@ -168,6 +180,7 @@ Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& ev
                             state_ && role == InputRole::toolchain ? Fresh::yes : Fresh::no,
                             look.current, events, next);
   if (!status) {
+    status = explain_full_disk(std::move(status), folder.dir());
     if (!next.inputs.empty() && (!state_ || state_->modules.empty())) {
       // A first build that failed half way: what the tool has seen must be known to the next
       // try.
@@ -276,7 +289,8 @@ Status ProjectUpdate::build_until_stable(BuildFolder& folder, const ProjectDescr
     if (overtaken.files.empty() && overtaken.role == InputRole::compile) return ok_status();
     if (round == k_max_rounds) return ok_status();
     if (overtaken.role >= InputRole::configure) {
-      REHOOK_TRY(folder.configure(project, Fresh::no, events));
+      const Fresh fresh = overtaken.role == InputRole::toolchain ? Fresh::yes : Fresh::no;
+      REHOOK_TRY(folder.configure(project, fresh, events));
     }
     REHOOK_TRY(folder.forget_outputs_of(overtaken.files));
     before = next.inputs;

@@ -8,7 +8,7 @@
 #include "hook/project_libraries.hpp"
 #include "hook/session.hpp"
 #include "hook/stored_layouts.hpp"
-#include "hook/timestamp.hpp"
+#include "shadow_store/base/timestamp.hpp"
 #include "shadow_store/base/trace.hpp"
 #include "shadow_store/elf_image.hpp"
 #include "shadow_store/loadable_digest.hpp"

@@ -3,7 +3,7 @@
 #include <chrono>
 #include <tuple>
 
-#include "hook/timestamp.hpp"
+#include "shadow_store/base/timestamp.hpp"
 #include "shadow_store/base/temporary_name.hpp"
 #include "shadow_store/base/trace.hpp"
 #include "shadow_store/object_lease.hpp"

@@ -6,6 +6,7 @@
 #include <thread>
 #include <tuple>
 
+#include "shadow_store/base/platform.hpp"
 #include "shadow_store/base/temporary_name.hpp"
 #include "shadow_store/base/trace.hpp"
 #include "shadow_store/elf_image.hpp"
@@ -122,6 +123,14 @@ Result<Digest> copy_whole(FileSystem& fs, const Path& file, const Path& copy) {
 
 Result<ArtifactStore> ArtifactStore::open(FileSystem& fs, Path root) {
   REHOOK_ASSIGN_OR_RETURN(root, make_private_directory(root));
+  if (!mount_facts(root).allows_code) {
+    return Error{
+        ErrorCode::unsupported,
+        root.native() +
+            " cannot be the store: it is on a file system that is mounted noexec, from "
+            "which no module can be loaded",
+        "choose a folder elsewhere: REHOOK_STORE_DIR, or the setting store-dir"};
+  }
   REHOOK_TRY(agree_on_format(fs, root));
   for (const char* name : {"objects", "projects", "sessions"}) {
     REHOOK_TRY(make_private_directory(root / name));

@@ -311,6 +311,16 @@ class PosixFileSystem final : public FileSystem {
     return ok_status();
   }
 
+  Status set_mtime(const Path& path, std::int64_t mtime_ns) override {
+    constexpr std::int64_t k_second = 1'000'000'000;
+    const timespec time = {mtime_ns / k_second, mtime_ns % k_second};
+    const timespec times[2] = {time, time};
+    if (::utimensat(AT_FDCWD, path.c_str(), times, 0) != 0) {
+      return os_error(errno, "set the time stamp of", path);
+    }
+    return ok_status();
+  }
+
   Status append(const Path& path, std::string_view data) override {
     REHOOK_ASSIGN_OR_RETURN(const Descriptor file,
                             open_file(path, O_WRONLY | O_APPEND | O_CREAT, "append to"));

@@ -81,6 +81,8 @@ class FileSystem {
   virtual Status set_mode(const Path& path, std::uint32_t mode) = 0;
   // Sets the time stamp of an existing file or folder to now.
   virtual Status touch(const Path& path) = 0;
+  // Sets it to `mtime_ns`.
+  virtual Status set_mtime(const Path& path, std::int64_t mtime_ns) = 0;
   // Appends one record with a single write(2) to a file opened O_APPEND, creating it 0600.
   virtual Status append(const Path& path, std::string_view data) = 0;
   virtual Status make_directories(const Path& path) = 0;           // new ones get 0700

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <limits>
 
 namespace rehook {
 
@@ -18,6 +20,15 @@ namespace rehook {
 // Opens a directory only to look at it and at names in it, which needs no permission to list
 // it. Never follows a symbolic link. A descriptor, or -1 and errno.
 [[nodiscard]] int open_for_search(int parent, const char* name);
+
+// What the file system that holds a file or folder allows.
+struct MountFacts {
+  bool allows_code = true;  // not mounted noexec: code may be mapped from it
+  std::uint64_t free_bytes = std::numeric_limits<std::uint64_t>::max();  // for this user
+};
+
+// All is allowed where the system does not tell.
+[[nodiscard]] MountFacts mount_facts(const std::filesystem::path& path);
 
 // Unpredictable enough that two processes never choose the same name.
 [[nodiscard]] std::uint64_t random_number();

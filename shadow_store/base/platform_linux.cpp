@@ -2,6 +2,7 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,6 +24,13 @@ std::int64_t kernel_copy(int from, int to, std::uint64_t size) {
 
 int open_for_search(int parent, const char* name) {
   return ::openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+MountFacts mount_facts(const std::filesystem::path& path) {
+  struct statvfs found {};
+  if (::statvfs(path.c_str(), &found) != 0) return {};
+  return {(found.f_flag & ST_NOEXEC) == 0,
+          static_cast<std::uint64_t>(found.f_bavail) * found.f_frsize};
 }
 
 std::uint64_t random_number() {

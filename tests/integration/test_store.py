@@ -313,6 +313,7 @@ def test_verify(box, rehook):
 
 
 def test_log(box, rehook):
+    build(box, 1)  # as `build` writes it
     git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.com"]
     for command in (["init", "-q", "-b", "trunk"], ["add", "."], ["commit", "-q", "-m", "one"]):
         subprocess.run([*git, *command], cwd=box.root, check=True)

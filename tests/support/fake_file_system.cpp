@@ -122,6 +122,11 @@ Status FakeFileSystem::touch(const Path& path) {
   return real_->touch(path);
 }
 
+Status FakeFileSystem::set_mtime(const Path& path, std::int64_t mtime_ns) {
+  REHOOK_TRY(note(Kind::write, "set_mtime", path));
+  return real_->set_mtime(path, mtime_ns);
+}
+
 Status FakeFileSystem::append(const Path& path, std::string_view data) {
   REHOOK_TRY(note(Kind::write, "append", path));
   return real_->append(path, data);

@@ -50,6 +50,7 @@ class FakeFileSystem final : public FileSystem {
   Status patch(const Path& path, const std::vector<FilePatch>& patches) override;
   Status set_mode(const Path& path, std::uint32_t mode) override;
   Status touch(const Path& path) override;
+  Status set_mtime(const Path& path, std::int64_t mtime_ns) override;
   Status append(const Path& path, std::string_view data) override;
   Status make_directories(const Path& path) override;
   Status remove(const Path& path, MissingOk missing) override;

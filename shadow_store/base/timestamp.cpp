@@ -1,4 +1,4 @@
-#include "hook/timestamp.hpp"
+#include "shadow_store/base/timestamp.hpp"
 
 #include <array>
 #include <chrono>
