@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string_view>
 #include <tuple>
 
@@ -189,9 +190,28 @@ std::string first_error(const std::string& output) {
   return ": " + output.substr(line, output.find('\n', at) - line);
 }
 
-Status compile(FileSystem& fs, ProcessRunner& runner, const BridgeRequest& request,
-               const Path& headers, const std::vector<Path>& folders, const Path& output,
-               const CancelPoll& cancel) {
+// "<library>-<key>." + digest of the content + ".so": what is loaded is what was compiled.
+Path bridge_file(const Path& folder, const std::string& stem, const Digest& content) {
+  return folder / (stem + content.hex() + ".so");
+}
+
+// The bridge that an earlier process compiled. What is not whole any more is removed.
+std::optional<Path> find_bridge(FileSystem& fs, const Path& folder, const std::string& stem) {
+  const Result<std::vector<std::string>> names = fs.list(folder);
+  if (!names) return std::nullopt;
+  for (const std::string& name : *names) {
+    if (!name.starts_with(stem)) continue;
+    const Path file = folder / name;
+    const Result<Digest> content = fs.digest(file);
+    if (content && bridge_file(folder, stem, *content) == file) return file;
+    std::ignore = fs.remove(file, MissingOk::yes);
+  }
+  return std::nullopt;
+}
+
+Result<Path> compile(FileSystem& fs, ProcessRunner& runner, const BridgeRequest& request,
+                     const Path& headers, const std::vector<Path>& folders,
+                     const std::string& stem, const CancelPoll& cancel) {
   const TraceStep step("compile_bridge", "headers", headers.native());
   const std::string library(name_of(request.library));
   const Path partial = request.cache_dir / temporary_name();
@@ -202,7 +222,7 @@ Status compile(FileSystem& fs, ProcessRunner& runner, const BridgeRequest& reque
   command.environment = {{"LC_ALL", "C"}};
   command.niceness = 10;
 
-  Status done = [&]() -> Status {
+  Result<Path> done = [&]() -> Result<Path> {
     REHOOK_ASSIGN_OR_RETURN(ProcessResult result, runner.run(command, {}, cancel));
     if (result.exit_code != 0) {
       return Error{ErrorCode::failed_build,
@@ -213,7 +233,10 @@ Status compile(FileSystem& fs, ProcessRunner& runner, const BridgeRequest& reque
                        library + " are supported",
                    std::move(result.output)};
     }
-    return fs.publish_private(partial, output, k_library_mode);
+    REHOOK_ASSIGN_OR_RETURN(const Digest content, fs.digest(partial));
+    Path output = bridge_file(request.cache_dir, stem, content);
+    REHOOK_TRY(fs.publish_private(partial, output, k_library_mode));
+    return output;
   }();
   if (!done) std::ignore = fs.remove(partial, MissingOk::yes);  // what is left is an orphan
   return done;
@@ -290,13 +313,11 @@ Result<Path> build_bridge(FileSystem& fs, ProcessRunner& runner, const BridgeReq
   REHOOK_ASSIGN_OR_RETURN(const std::vector<Path> folders,
                           bridge_folders(fs, request, headers));
   REHOOK_ASSIGN_OR_RETURN(const Digest key, bridge_key(fs, request, headers, folders));
-  const Path output = request.cache_dir / (library + "-" + key.hex() + ".so");
-  const Result<FileStat> known = fs.stat(output);
-  if (known && known->is_regular()) return output;
+  const std::string stem = library + "-" + key.hex() + ".";
+  if (std::optional<Path> known = find_bridge(fs, request.cache_dir, stem)) return *known;
   REHOOK_TRY(fs.make_directories(request.cache_dir));
   remove_orphans(fs, request.cache_dir);
-  REHOOK_TRY(compile(fs, runner, request, headers, folders, output, cancel));
-  return output;
+  return compile(fs, runner, request, headers, folders, stem, cancel);
 }
 
 }  // namespace rehook

@@ -121,6 +121,19 @@ TEST_F(RegistryBridge, IsCompiledOnce) {
   EXPECT_EQ(compiler_.commands[0].niceness, 10);
 }
 
+TEST_F(RegistryBridge, IsNeverLoadedDamaged) {
+  const Path bridge = *build();
+  for (const char* damage : {"", "librarY", "library and more"}) {
+    std::filesystem::remove(bridge);
+    write(bridge, damage);
+    const std::size_t before = compiler_.commands.size();
+    EXPECT_EQ(*build(), bridge);
+    EXPECT_EQ(compiler_.commands.size(), before + 1) << damage;
+    EXPECT_EQ(*posix_file_system().read(bridge), "library");
+    EXPECT_EQ(files_in_cache(), 1U);
+  }
+}
+
 TEST_F(RegistryBridge, IsCompiledAgainForOtherInputs) {
   const auto changes = {
       std::function<void()>([&] { write(folder_ / "include/pybind11/pytypes.h", "2"); }),
