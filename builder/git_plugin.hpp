@@ -6,10 +6,11 @@
 // milliseconds that an up-to-date import must not pay; this is C so that dlsym() can find it.
 
 enum RehookGitField : int {
-  k_rehook_git_worktree,  // these four come only when there is a repository
+  k_rehook_git_worktree,  // these five come only when there is a repository
   k_rehook_git_commit,
   k_rehook_git_branch,
   k_rehook_git_dirty,         // "1" or nothing
+  k_rehook_git_common_dir,    // of all working trees of the repository
   k_rehook_git_error,         // libgit2's message
   k_rehook_git_unsafe_error,  // the same, when libgit2 distrusts the owner of the repository
 };

@@ -75,6 +75,9 @@ void take(void* context, RehookGitField field, const char* bytes, std::size_t si
     case k_rehook_git_branch:
       report.state.branch = std::move(text);
       break;
+    case k_rehook_git_common_dir:
+      report.state.common_dir = std::move(text);
+      break;
     case k_rehook_git_dirty:
       report.state.dirty = !text.empty();
       break;

@@ -14,6 +14,7 @@ struct GitState {
   bool dirty =
       false;  // tracked files changed (index or work tree); untracked ones do not count
   Path worktree;
+  Path common_dir;  // the same for all working trees of a repository (`git worktree`)
 };
 
 // Asks libgit2, which is loaded on first use (it costs milliseconds that an up-to-date import

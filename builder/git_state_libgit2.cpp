@@ -40,6 +40,8 @@ class Reader final {
       if (result < 0 && result != k_found_a_change) return fail(result);
       emit(k_rehook_git_dirty, result == k_found_a_change ? "1" : "");
     }
+    const char* common = git_repository_commondir(repository_.get());
+    emit(k_rehook_git_common_dir, common == nullptr ? "" : common);
     emit(k_rehook_git_worktree, worktree == nullptr ? "" : worktree);
     return 0;
   }

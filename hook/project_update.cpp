@@ -8,6 +8,7 @@
 #include "builder/git_state.hpp"
 #include "hook/build_log.hpp"
 #include "hook/project_folders.hpp"
+#include "hook/sibling_projects.hpp"
 #include "shadow_store/base/timestamp.hpp"
 #include "shadow_store/base/trace.hpp"
 
@@ -28,8 +29,7 @@ constexpr std::int64_t k_touch_every_ns = 24LL * 3600 * 1'000'000'000;
 
 ProjectUpdate::ProjectUpdate(const BuildContext& context, Path root)
     : context_(context), root_(std::move(root)) {
-  folder_ = context_.store->root() / "projects" / project_id(root_) /
-            configuration_id(context_.interpreter);
+  folder_ = folder_of(root_);
   build_dir_ = folder_ / "build";
   if (!context_.build_dir.empty()) {
     build_dir_ =
@@ -38,6 +38,11 @@ ProjectUpdate::ProjectUpdate(const BuildContext& context, Path root)
   }
   if (auto text = context_.fs->read(folder_ / "failure")) failure_ = parse_failure(*text);
   shown_failure_ = failure_;
+}
+
+Path ProjectUpdate::folder_of(const Path& root) const {
+  return context_.store->root() / "projects" / project_id(root) /
+         configuration_id(context_.interpreter);
 }
 
 Path ProjectUpdate::artifact_path(const BuiltModule& module) const {
@@ -295,11 +300,18 @@ Result<UpdateOutcome> ProjectUpdate::update_locked(Force force, Retry retry,
   outcome.reason = force == Force::yes ? "forced" : std::get<Rebuild>(now.freshness).reason;
 
   if (state_) mark_replaced(*state_);
-  if (force == Force::no && state_) {
+  if (force == Force::no) {
     const TraceStep step("look up", "project", root_.native());
     REHOOK_TRY(hold_store(events));
-    if (auto record = find_earlier(now)) {
+    std::optional<ProjectState> record = state_ ? find_earlier(now) : std::nullopt;
+    const bool is_own = record.has_value();
+    if (!record) record = find_in_siblings(now);
+    if (record) {
+      if (!state_ && build_dir_ == folder_ / "build") {
+        REHOOK_TRY(context_.fs->remove_tree(build_dir_));  // nothing is known of it
+      }
       serve_earlier(std::move(*record));
+      if (!is_own) save_record(*state_);
       outcome.kind = UpdateOutcome::Kind::reused;
       outcome.decide_seconds += seconds_since(start);
       forget_failure();
@@ -325,59 +337,88 @@ Result<UpdateOutcome> ProjectUpdate::update_locked(Force force, Retry retry,
   return outcome;
 }
 
-bool ProjectUpdate::matches_now(ProjectState& record, const std::vector<Input>& current) {
-  std::unordered_map<std::string_view, const Input*> known;
-  for (const Input& input : current) known.emplace(input.name, &input);
-  const ValueMap now = values();
+// `known` is what was measured already, by name; more is added.
+bool ProjectUpdate::matches_now(ProjectState& record,
+                                std::unordered_map<std::string, Input>& known) {
+  const ValueMap now = state_ ? values() : values(record.compilers);
   for (Input& input : record.inputs) {
-    if (const auto found = known.find(input.name); found != known.end()) {
-      if (found->second->digest != input.digest) return false;
-      input.stat = found->second->stat;
-      input.hashed_at_ns = found->second->hashed_at_ns;
-      continue;
-    }
-    if (input.kind == InputKind::value) {
+    if (input.kind == InputKind::value && !known.contains(input.name)) {
       const auto value = now.find(input.name);
       if ((value == now.end() ? "" : value->second) != input.text) return false;
       continue;
     }
-    const Digest before = input.digest;
-    measure_input(*context_.fs, input);
-    if (input.digest != before) return false;
+    const auto [found, is_new] = known.try_emplace(input.name, input);
+    if (is_new) measure_input(*context_.fs, found->second);
+    if (found->second.digest != input.digest) return false;
+    input.stat = found->second.stat;
+    input.hashed_at_ns = found->second.hashed_at_ns;
   }
   return true;
 }
 
-std::optional<ProjectState> ProjectUpdate::find_earlier(const Look& look) {
-  const Path records = folder_ / "records";
-  const auto load = [&](const Path& file) -> std::optional<ProjectState> {
-    auto bytes = context_.fs->read(file);
-    if (!bytes) return std::nullopt;
-    auto record = parse_project_state(*bytes);
-    if (!record || record->root != root_ || record->modules.empty()) return std::nullopt;
-    if (!artifacts_are_whole(*record) || !matches_now(*record, look.current)) {
-      return std::nullopt;
-    }
-    return std::move(*record);
-  };
-  // The usual case: the same inputs by name, so the fingerprint names the record.
-  std::vector<Input> current = look.current;
-  const std::string exact = fingerprint_digest(current).hex();
-  if (auto record = load(records / exact)) return record;
-
-  auto names = context_.fs->list(records);
-  if (!names) return std::nullopt;
+// The records below a folder: the one called `first`, then the newest.
+std::vector<Path> ProjectUpdate::records_in(const Path& folder, const std::string& first) {
+  const Path records = folder / "records";
+  std::vector<Path> files = {records / first};
+  const auto names = context_.fs->list(records);
+  if (!names) return files;
   std::vector<std::pair<std::int64_t, std::string>> newest_first;
   for (const std::string& name : *names) {
     FileStat stat;
-    if (name != exact && context_.fs->lookup((records / name).c_str(), stat)) {
+    if (name != first && context_.fs->lookup((records / name).c_str(), stat)) {
       newest_first.emplace_back(-stat.mtime_ns, name);
     }
   }
   std::sort(newest_first.begin(), newest_first.end());
   if (newest_first.size() > k_max_records_compared) newest_first.resize(k_max_records_compared);
-  for (const auto& [age, name] : newest_first) {
-    if (auto record = load(records / name)) return record;
+  for (const auto& [age, name] : newest_first) files.push_back(records / name);
+  return files;
+}
+
+std::optional<ProjectState> ProjectUpdate::read_record(const Path& file) {
+  auto bytes = context_.fs->read(file);
+  if (!bytes) return std::nullopt;
+  auto record = parse_project_state(*bytes);
+  if (!record || record->modules.empty()) return std::nullopt;
+  return std::move(*record);
+}
+
+std::optional<ProjectState> ProjectUpdate::find_earlier(const Look& look) {
+  std::unordered_map<std::string, Input> known;
+  for (const Input& input : look.current) known.emplace(input.name, input);
+  // The usual case: the same inputs by name, so the fingerprint names the record.
+  std::vector<Input> current = look.current;
+  for (const Path& file : records_in(folder_, fingerprint_digest(current).hex())) {
+    auto record = read_record(file);
+    if (record && record->root == root_ && artifacts_are_whole(*record) &&
+        matches_now(*record, known)) {
+      return record;
+    }
+  }
+  return std::nullopt;
+}
+
+// What another working tree of the same repository has built of the same inputs.
+std::optional<ProjectState> ProjectUpdate::find_in_siblings(const Look& look) {
+  std::string family = known_family(*context_.fs, folder_);
+  if (family.empty()) {
+    // Asking git costs milliseconds: only where there is anything to be found.
+    const auto projects = context_.fs->list(folder_.parent_path().parent_path());
+    if (!projects || projects->size() < 2) return std::nullopt;
+    if (auto git = read_git_state(root_)) family = family_of(*git, root_);
+  }
+  std::unordered_map<std::string, Input> known;
+  for (const Input& input : look.current) known.emplace(input.name, input);
+  for (const Path& folder : sibling_folders(*context_.fs, folder_, family)) {
+    for (const Path& file : records_in(folder, "")) {
+      auto record = read_record(file);
+      if (!record || folder_of(record->root) != folder) continue;
+      auto moved = moved_to(*record, root_, build_dir_);
+      if (moved && matches_now(*moved, known) && artifacts_are_whole(*moved) &&
+          !names_its_tree(*context_.fs, *context_.store, *record)) {
+        return moved;
+      }
+    }
   }
   return std::nullopt;
 }
@@ -386,8 +427,10 @@ void ProjectUpdate::serve_earlier(ProjectState record) {
   // The build folder keeps what the tools last saw; whatever differs from it must be forced
   // later.
   std::map<std::string, Digest> in_folder;
-  for (const Input& input : state_->inputs) in_folder[input.name] = input.digest;
-  for (const auto& [name, digest] : state_->built) in_folder[name] = digest;
+  if (state_) {
+    for (const Input& input : state_->inputs) in_folder[input.name] = input.digest;
+    for (const auto& [name, digest] : state_->built) in_folder[name] = digest;
+  }
   record.built.clear();
   for (const Input& input : record.inputs) {
     const auto known = in_folder.find(input.name);
@@ -452,6 +495,7 @@ void ProjectUpdate::forget_failure() {
 void ProjectUpdate::append_log(const ProjectState& state, const UpdateOutcome& outcome) {
   GitState git;
   if (auto known = read_git_state(root_)) git = *known;
+  remember_family(*context_.fs, folder_, family_of(git, root_));
   const bool built = outcome.kind == UpdateOutcome::Kind::built;
   const LoggedBuild line = {
       utc_now(), built ? "built" : "reused", state.fingerprint.hex(), git.commit, git.branch,

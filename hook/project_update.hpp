@@ -6,6 +6,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "builder/build_folder.hpp"
@@ -98,8 +99,13 @@ class ProjectUpdate final {
   [[nodiscard]] ValueMap values(const std::map<std::string, Path>& compilers) const;
   [[nodiscard]] Look look();
   [[nodiscard]] bool artifacts_are_whole(ProjectState& state);
+  [[nodiscard]] Path folder_of(const Path& root) const;
+  [[nodiscard]] std::vector<Path> records_in(const Path& folder, const std::string& first);
+  [[nodiscard]] std::optional<ProjectState> read_record(const Path& file);
   [[nodiscard]] std::optional<ProjectState> find_earlier(const Look& look);
-  [[nodiscard]] bool matches_now(ProjectState& record, const std::vector<Input>& current);
+  [[nodiscard]] std::optional<ProjectState> find_in_siblings(const Look& look);
+  [[nodiscard]] bool matches_now(ProjectState& record,
+                                 std::unordered_map<std::string, Input>& known);
   void serve_earlier(ProjectState record);
   Result<UpdateOutcome> update_locked(Force force, Retry retry, const BuildEvents& events,
                                       UpdateOutcome outcome);

@@ -13,4 +13,7 @@ namespace rehook {
 // differs, as it does after an edit of a comment. corrupt as for ElfImage::parse.
 [[nodiscard]] Result<Digest> loadable_digest(std::string_view library);
 
+// Whether what the loader maps of a shared library holds `text`; also when it is none.
+[[nodiscard]] bool is_loaded_with(std::string_view library, std::string_view text);
+
 }  // namespace rehook
