@@ -85,6 +85,11 @@ Result<std::unique_ptr<Session>> Session::create(SessionOptions options) {
   SessionOptions& set = session->options_;
   for (const Path& root : set.projects) REHOOK_TRY(check_named_project(*session->fs_, root));
   REHOOK_ASSIGN_OR_RETURN(session->store_, ArtifactStore::open(*session->fs_, set.store_dir));
+  if (session->store_->swept() > 0) {
+    session->log(k_info, "clean store=" + session->store_->root().string() + " " +
+                             std::to_string(session->store_->swept()) +
+                             " unfinished files of killed processes removed");
+  }
   session->registries_ =
       std::make_unique<TypeRegistries>(*session->fs_, posix_process_runner(), set.bridge_dir,
                                        session->store_->root() / "bridges");
@@ -242,6 +247,10 @@ Result<std::shared_ptr<ShadowFolder>> Session::shadows() {
       shadows_pid_ != getpid()) {  // after fork() the folder is the parent's
     REHOOK_ASSIGN_OR_RETURN(shadows_, ShadowFolder::open(*fs_, *store_));
     shadows_pid_ = getpid();
+    if (shadows_->swept() > 0) {
+      log(k_info, "clean store=" + store_->root().string() + " copies of " +
+                      std::to_string(shadows_->swept()) + " ended processes removed");
+    }
   }
   return shadows_;
 }

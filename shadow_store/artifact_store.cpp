@@ -61,13 +61,15 @@ Status agree_on_format(FileSystem& fs, const Path& root) {
   return fs.write_atomic(path, format_line());
 }
 
-void remove_orphans(FileSystem& fs, const Path& folder) {
+std::size_t remove_orphans(FileSystem& fs, const Path& folder) {
+  std::size_t removed = 0;
   Result<std::vector<std::string>> names = fs.list(folder);
-  if (!names) return;
+  if (!names) return removed;
   for (const std::string& name : *names) {
     // Best effort: the next one to open the store tries again.
-    if (is_orphan(name)) std::ignore = fs.remove(folder / name, MissingOk::yes);
+    if (is_orphan(name) && fs.remove(folder / name, MissingOk::yes).ok()) ++removed;
   }
+  return removed;
 }
 
 // "libx.so", "_core.cpython-311-x86_64-linux-gnu.so", "libx.so.1.2".
@@ -135,9 +137,10 @@ Result<ArtifactStore> ArtifactStore::open(FileSystem& fs, Path root) {
   for (const char* name : {"objects", "projects", "sessions"}) {
     REHOOK_TRY(make_private_directory(root / name));
   }
-  remove_orphans(fs, root);
-  remove_orphans(fs, root / "objects");
-  return ArtifactStore(fs, std::move(root));
+  const std::size_t swept = remove_orphans(fs, root) + remove_orphans(fs, root / "objects");
+  ArtifactStore store(fs, std::move(root));
+  store.swept_ = swept;
+  return store;
 }
 
 Path ArtifactStore::object_path(const Digest& digest, std::string_view file_name) const {

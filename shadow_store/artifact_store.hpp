@@ -28,6 +28,8 @@ class ArtifactStore final {
   static Result<ArtifactStore> open(FileSystem& fs, Path root);
 
   [[nodiscard]] const Path& root() const { return root_; }
+  // How many unfinished files of processes that were killed were removed when it was opened.
+  [[nodiscard]] std::size_t swept() const { return swept_; }
   [[nodiscard]] Path object_path(const Digest& digest, std::string_view file_name) const;
 
   // Keeps the garbage collector away: what is published, and written down as in use, before the
@@ -58,6 +60,7 @@ class ArtifactStore final {
 
   FileSystem* fs_;
   Path root_;
+  std::size_t swept_ = 0;
 };
 
 }  // namespace rehook

@@ -43,15 +43,17 @@ Result<std::vector<SessionFolder>> list_sessions(FileSystem& fs, const ArtifactS
   return found;
 }
 
-void sweep_sessions(FileSystem& fs, const Path& sessions) {
+std::size_t sweep_sessions(FileSystem& fs, const Path& sessions) {
+  std::size_t removed = 0;
   Result<std::vector<std::string>> names = fs.list(sessions);
-  if (!names) return;
+  if (!names) return removed;
   for (const std::string& name : *names) {
     if (name == k_lock) continue;
     const Result<FileLock> lease = take_lease(sessions / name);
     // Best effort: the next process to open the store tries again.
-    if (lease) std::ignore = fs.remove_tree(sessions / name);
+    if (lease && fs.remove_tree(sessions / name).ok()) ++removed;
   }
+  return removed;
 }
 
 Status remove_session(FileSystem& fs, const Path& folder) {

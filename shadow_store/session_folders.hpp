@@ -26,7 +26,7 @@ struct SessionFolder {
                                                                const ArtifactStore& store);
 // Removes the folders of processes that are gone; the sessions are locked. A file that some
 // process has mapped nevertheless stays readable to it: the name goes, not the content.
-void sweep_sessions(FileSystem& fs, const Path& sessions);
+std::size_t sweep_sessions(FileSystem& fs, const Path& sessions);
 // Removes one folder, unless its process lives: busy.
 [[nodiscard]] Status remove_session(FileSystem& fs, const Path& folder);
 

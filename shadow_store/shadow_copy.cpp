@@ -40,11 +40,13 @@ Result<std::shared_ptr<ShadowFolder>> ShadowFolder::open(FileSystem& fs,
                                                          const ArtifactStore& store) {
   const Path sessions = store.root() / "sessions";
   REHOOK_ASSIGN_OR_RETURN(const FileLock lock, lock_sessions(sessions));
-  sweep_sessions(fs, sessions);
+  const std::size_t swept = sweep_sessions(fs, sessions);
   REHOOK_ASSIGN_OR_RETURN(Path path, make_fresh_folder(fs, sessions));
   REHOOK_ASSIGN_OR_RETURN(FileLock lease, take_lease(path));
-  return std::shared_ptr<ShadowFolder>(
+  std::shared_ptr<ShadowFolder> folder(
       new ShadowFolder(fs, std::move(path), std::move(lease), ::getpid()));
+  folder->swept_ = swept;
+  return folder;
 }
 
 Result<Path> ShadowFolder::make(const Path& artifact, const Digest& digest,

@@ -19,6 +19,9 @@ class ShadowFolder final {
  public:
   static Result<std::shared_ptr<ShadowFolder>> open(FileSystem& fs, const ArtifactStore& store);
 
+  // How many folders of processes that are gone were removed when this one was opened.
+  [[nodiscard]] std::size_t swept() const { return swept_; }
+
   // Makes the uniquely named file that is really dlopen'ed: a copy of the artifact, checked
   // against `digest`, the one it was published under, and as an ELF image, and edited (see
   // copy_edits.hpp) before anyone maps it; then 0500. corrupt: the artifact is not what was
@@ -41,6 +44,7 @@ class ShadowFolder final {
   FileLock lease_;
   long process_;
   std::atomic<unsigned> made_{0};
+  std::size_t swept_ = 0;
 };
 
 }  // namespace rehook

@@ -309,6 +309,37 @@ def test_verify(box, rehook):
     assert box.run(VALUE).json == [1, 1]
 
 
+def test_what_killed_processes_left_is_cleaned_and_told(box):
+    killed = box.run(
+        VALUE
+        + """
+write("core.c", open(f"{ROOT}/core.c").read().replace("(long)(1)", "(long)(2)"))
+rehook.reload()
+print(os.getpid(), flush=True)
+os.kill(os.getpid(), 9)
+""",
+        check=False,
+    )
+    pid = int(killed.stdout.split()[-1])
+    orphan = box.store / "objects" / f".tmp-{pid}-0123456789abcdef"
+    orphan.write_bytes(b"half a file")
+    (folder,) = (one for one in (box.store / "sessions").iterdir() if one.is_dir())
+    told = box.run(
+        "import logging\nlogging.basicConfig(level=logging.INFO)\n"
+        + VALUE
+        + """
+write("core.c", open(f"{ROOT}/core.c").read().replace("(long)(2)", "(long)(3)"))
+rehook.reload()
+print(json.dumps(box.value()))
+"""
+    )
+    assert told.stdout.split()[-1] == "3"
+    assert "1 unfinished files of killed processes removed" in told.stderr
+    assert "copies of 1 ended processes removed" in told.stderr
+    assert not orphan.exists()
+    assert not folder.exists()
+
+
 # ------------------------------------------------------------ log
 
 
