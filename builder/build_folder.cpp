@@ -412,7 +412,8 @@ std::vector<Path> queried_outputs(const std::string& answer) {
 
 }  // namespace
 
-Status BuildFolder::forget_outputs_of(const std::vector<std::string>& files) {
+Status BuildFolder::forget_outputs_of(const std::vector<std::string>& files,
+                                      const std::set<Path>& keep) {
   if (files.empty()) return ok_status();
   const std::set<std::string> wanted(files.begin(), files.end());
   std::set<std::string> missing = wanted;
@@ -426,7 +427,9 @@ Status BuildFolder::forget_outputs_of(const std::vector<std::string>& files) {
         // A header may be read by a custom command, too; the source of an object rarely is.
         if (&input == &object.inputs.front()) missing.erase(name);
       }
-      if (made_from_it) REHOOK_TRY(fs_->remove(object.object, MissingOk::yes));
+      if (made_from_it && !keep.contains(object.object)) {
+        REHOOK_TRY(fs_->remove(object.object, MissingOk::yes));
+      }
     }
   }
   for (const std::string& file : missing) REHOOK_TRY(forget_rule_outputs(file));

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -83,7 +84,9 @@ class BuildFolder final {
   // Makes the build tool see that these files changed, whatever their time stamps say: removes
   // what was made from them. Covers edits with an old or unchanged mtime and, for ninja
   // before 1.12, edits made while the file was being compiled (ninja-build/ninja#1162).
-  Status forget_outputs_of(const std::vector<std::string>& files);
+  // Objects in `keep` stay: they were made from these contents.
+  Status forget_outputs_of(const std::vector<std::string>& files,
+                           const std::set<Path>& keep = {});
 
  private:
   [[nodiscard]] Result<std::vector<ObjectDeps>> object_deps();

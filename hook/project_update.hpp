@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -133,6 +134,7 @@ class ProjectUpdate final {
   Status hold_store(const BuildEvents& events);
   void mark_replaced(const ProjectState& state);
   void tell_use();
+  [[nodiscard]] std::set<Path> exchange_objects(const Look& look);
   void remember_attempt(const std::vector<Input>& current);
   void remember_failure(const Error& error, const std::vector<Input>& current);
   void forget_failure();

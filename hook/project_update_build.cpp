@@ -1,8 +1,10 @@
 // The building half of ProjectUpdate: configure, build until nothing moved, publish.
 #include <algorithm>
 #include <chrono>
+#include <set>
 #include <unordered_map>
 
+#include "builder/object_shelf.hpp"
 #include "hook/project_libraries.hpp"
 #include "hook/project_update.hpp"
 #include "hook/stored_layouts.hpp"
@@ -127,6 +129,20 @@ ProjectUpdate::Unseen ProjectUpdate::unseen_by_build_tool(const Look& look) cons
   return unseen;
 }
 
+// Objects of an earlier state of the sources come back, those of the present one go aside.
+std::set<Path> ProjectUpdate::exchange_objects(const Look& look) {
+  Contents was, now;
+  std::string toolchain;
+  for (const Input& input : state_->inputs) was[input.name] = input.digest;
+  for (const auto& [name, digest] : state_->built) was[name] = digest;
+  for (const Input& input : look.current) {
+    now[input.name] = input.digest;
+    if (input.kind == InputKind::value) toolchain += input.name + "=" + input.text + "\n";
+  }
+  ObjectShelf shelf(*context_.fs, build_dir_, folder_ / "shelf", std::move(toolchain));
+  return shelf.exchange(was, now);
+}
+
 void ProjectUpdate::remember_attempt(const std::vector<Input>& current) {
   for (const Input& input : current) state_->built[input.name] = input.digest;
   for (const Input& input : state_->inputs) {
@@ -170,7 +186,12 @@ Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& ev
   }
 
   if (state_) {
-    std::ignore = folder.forget_outputs_of(unseen.files);
+    std::set<Path> kept;
+    if (role < InputRole::toolchain && force == Force::no &&
+        build_dir_ == folder_ / "build") {
+      kept = exchange_objects(look);
+    }
+    std::ignore = folder.forget_outputs_of(unseen.files, kept);
     remember_attempt(look.current);
   }
 
@@ -184,13 +205,17 @@ Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& ev
     if (!next.inputs.empty() && (!state_ || state_->modules.empty())) {
       // A first build that failed half way: what the tool has seen must be known to the next
       // try.
-      for (const Input& input : next.inputs) next.built[input.name] = input.digest;
+      for (const Input& input : next.inputs) next.built.emplace(input.name, input.digest);
       next.modules.clear();
       next.fingerprint = fingerprint_digest(next.inputs);
       state_ = std::move(next);
       save_state(*state_);
       remember_failure(status.error(), state_->inputs);
     } else {
+      if (state_ && !next.built.empty()) {
+        for (const auto& [name, unknown] : next.built) state_->built[name] = unknown;
+        save_state(*state_);
+      }
       remember_failure(status.error(), look.current);
     }
     return status;
@@ -279,7 +304,12 @@ Status ProjectUpdate::build_until_stable(BuildFolder& folder, const ProjectDescr
     if (!inputs) return built ? Status(std::move(inputs).error()) : built;
     const Unseen overtaken = measure_all(*inputs, before, started);
     next.inputs = std::move(*inputs);
+    // Which of their contents the compiler read is not known: they are built again, next time.
+    const auto forget_overtaken = [&] {
+      for (const std::string& file : overtaken.files) next.built[file] = Digest{};
+    };
     if (!built) {
+      forget_overtaken();
       for (const auto& [name, text] : values()) {
         next.inputs.push_back(
             {name, InputKind::value, InputRole::toolchain, digest_of(text), text, {}, 0});
@@ -287,7 +317,15 @@ Status ProjectUpdate::build_until_stable(BuildFolder& folder, const ProjectDescr
       return built;
     }
     if (overtaken.files.empty() && overtaken.role == InputRole::compile) return ok_status();
-    if (round == k_max_rounds) return ok_status();
+    if (round == k_max_rounds) {
+      const std::set<std::string> files(overtaken.files.begin(), overtaken.files.end());
+      for (Input& input : next.inputs) {
+        if (!files.contains(input.name)) continue;
+        input.digest = {};  // differs from any content, so the next look finds a change
+        input.stat = {};
+      }
+      return ok_status();
+    }
     if (overtaken.role >= InputRole::configure) {
       const Fresh fresh = overtaken.role == InputRole::toolchain ? Fresh::yes : Fresh::no;
       REHOOK_TRY(folder.configure(project, fresh, events));

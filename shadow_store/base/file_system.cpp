@@ -299,6 +299,11 @@ class PosixFileSystem final : public FileSystem {
     return ok_status();
   }
 
+  Status rename(const Path& from, const Path& to) override {
+    if (::rename(from.c_str(), to.c_str()) != 0) return os_error(errno, "move", from);
+    return ok_status();
+  }
+
   Status set_mode(const Path& path, std::uint32_t mode) override {
     if (::chmod(path.c_str(), mode) != 0) return os_error(errno, "set the mode of", path);
     return ok_status();

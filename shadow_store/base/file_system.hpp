@@ -78,6 +78,8 @@ class FileSystem {
   // Overwrites parts of a file that nobody maps, by pwrite(2): a full disk is an error, not a
   // signal. Never makes the file longer. Not synced.
   virtual Status patch(const Path& path, const std::vector<FilePatch>& patches) = 0;
+  // Moves a file within its file system, over what may be there. Not synced.
+  virtual Status rename(const Path& from, const Path& to) = 0;
   virtual Status set_mode(const Path& path, std::uint32_t mode) = 0;
   // Sets the time stamp of an existing file or folder to now.
   virtual Status touch(const Path& path) = 0;

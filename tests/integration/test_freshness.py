@@ -508,6 +508,67 @@ print(json.dumps([reused, values()]))
     assert result == wanted | {"header": 4}
 
 
+@pytest.mark.parametrize("stamp", ["now", "ancient", "same"])
+def test_after_an_undo_only_the_next_edit_is_compiled(parts, stamp):
+    """The objects of the earlier state come back, too, whatever their sources' stamps say."""
+    result = parts.run(
+        HELPERS
+        + """
+def all_three(number, stamp):
+    for what in ("core", "shared", "lib"):
+        put(what, number, stamp)
+    return rehook.reload().built
+
+def compiled_by(action):
+    before = compiled()
+    action()
+    after = compiled()
+    for one in before:
+        after.remove(one)
+    return after
+
+stamp = sys.argv[1]
+all_three(2, "now")
+seen = [all_three(1, stamp)]
+seen.append(compiled_by(lambda: (put("other", 3), rehook.reload())))
+seen.append(values())
+seen.append(compiled_by(lambda: all_three(2, stamp)))
+seen.append(compiled_by(lambda: (put("header", 2), rehook.reload())))
+seen.append(values())
+print(json.dumps(seen))
+""",
+        stamp,
+    ).json
+    second = ONE | {"core": 2, "shared": 22, "lib": 2, "other": 3, "header": 2}
+    # other.c with its edit was never compiled with the other shared.h before; core.c and lib.c
+    # were, as they are now.
+    edited = ONE | {"other": 3}
+    assert result == [0, ["other.c"], edited, ["other.c"], ["core.c"], second]
+
+
+def test_after_all_stamps_moved_only_the_next_edit_is_compiled(parts):
+    """As after a checkout of another branch and back, with no look in between. (Generators run
+    again when the stamps of their inputs moved, and what reads their output is compiled.)"""
+    result = parts.run(
+        HELPERS
+        + """
+for file in Path(ROOT).rglob("*"):
+    if file.suffix in {".c", ".h"} and file.name != "both.h":
+        file.touch()
+before = compiled()
+report = rehook.reload()
+seen = [report.built, report.reused, compiled() == before]
+put("other", 2)
+rehook.reload()
+after = compiled()
+for one in before:
+    after.remove(one)
+print(json.dumps([seen, after, values()]))
+"""
+    ).json
+    assert result == [[0, 0, True], ["other.c"], ONE | {"other": 2}]
+
+
 def test_after_an_undo_in_another_process(parts):
     for edits in (
         "put('header', 2); put('lib', 2)",
@@ -735,12 +796,17 @@ for _ in range(2):
     git("checkout", "-q", "topic")
     look()
 git("checkout", "-q", "main")
+before = compiled()
 put("other", 5)
 look()
-print(json.dumps([seen, rehook.status().projects[0]]))
+more = compiled()
+for one in before:
+    more.remove(one)
+print(json.dumps([seen, more, rehook.status().projects[0]]))
 """
     ).json
-    seen, project = result
+    seen, more, project = result
+    assert more == ["other.c"]
     main, topic = {"core": 1, "header": 1, "other": 1}, {"core": 2, "header": 2, "other": 1}
     assert seen[0] == [topic, 1, 0, False]
     assert seen[1:5] == [[main, 0, 1, True], [topic, 0, 1, True]] * 2

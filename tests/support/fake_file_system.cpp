@@ -117,6 +117,11 @@ Status FakeFileSystem::set_mode(const Path& path, std::uint32_t mode) {
   return real_->set_mode(path, mode);
 }
 
+Status FakeFileSystem::rename(const Path& from, const Path& to) {
+  REHOOK_TRY(note(Kind::write, "rename", to));
+  return real_->rename(from, to);
+}
+
 Status FakeFileSystem::touch(const Path& path) {
   REHOOK_TRY(note(Kind::write, "touch", path));
   return real_->touch(path);

@@ -49,6 +49,7 @@ class FakeFileSystem final : public FileSystem {
   Status copy_new(const Path& source, const Path& path, std::uint32_t mode) override;
   Status patch(const Path& path, const std::vector<FilePatch>& patches) override;
   Status set_mode(const Path& path, std::uint32_t mode) override;
+  Status rename(const Path& from, const Path& to) override;
   Status touch(const Path& path) override;
   Status set_mtime(const Path& path, std::int64_t mtime_ns) override;
   Status append(const Path& path, std::string_view data) override;
