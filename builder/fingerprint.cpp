@@ -5,6 +5,7 @@
 #include <string_view>
 #include <tuple>
 
+#include "builder/piecework.hpp"
 #include "shadow_store/base/timestamp.hpp"
 
 namespace rehook {
@@ -16,6 +17,9 @@ namespace {
 constexpr std::int64_t k_racy_ns = 20'000'000;
 constexpr std::int64_t k_racy_coarse_ns = 2'000'000'000;
 constexpr std::int64_t k_second_ns = 1'000'000'000;
+
+// Looking at so many inputs takes far longer than starting a thread.
+constexpr std::size_t k_worth_a_thread = 1500;
 
 bool is_trustworthy(const Input& input) {
   const std::int64_t stamp = std::max(input.stat.mtime_ns, input.stat.ctime_ns);
@@ -33,6 +37,44 @@ Digest directory_digest(FileSystem& fs, const Path& path) {
     if (is_build_relevant_name(name)) hasher.add_field(name);
   }
   return hasher.finish();
+}
+
+// Takes the digest of what `stat` was seen of; null: there is nothing. Whatever is written
+// after the clock is read here either shows in the digest or has a stamp that is_trustworthy()
+// tells from the known one.
+void measure_content(FileSystem& fs, Input& input, const FileStat* stat) {
+  input.hashed_at_ns = now_ns();
+  if (stat == nullptr) {
+    input.stat = {};
+    input.digest = {};
+    return;
+  }
+  input.stat = *stat;
+  if (input.kind == InputKind::directory) {
+    input.digest = directory_digest(fs, input.name);
+    return;
+  }
+  auto digest = fs.digest(input.name);
+  // Unreadable is not unchanged: the zero digest makes it differ from any content.
+  input.digest = digest ? *digest : Digest{};
+}
+
+// One look at a file or directory.
+struct Seen {
+  bool was_hashed = false;
+  Digest before;  // set when it was
+};
+
+Seen look_at(FileSystem& fs, Input& input) {
+  if (input.kind == InputKind::value) return {};
+  FileStat stat;
+  const bool exists = fs.lookup(input.name.c_str(), stat);
+  const bool is_known =
+      exists ? stat == input.stat && is_trustworthy(input) : input.digest == Digest{};
+  if (is_known) return {};
+  const Digest before = input.digest;
+  measure_content(fs, input, exists ? &stat : nullptr);
+  return {true, before};
 }
 
 }  // namespace
@@ -53,22 +95,15 @@ void measure_input(FileSystem& fs, Input& input) {
     input.digest = digest_of(input.text);
     return;
   }
-  input.hashed_at_ns = now_ns();
-  if (!fs.lookup(input.name.c_str(), input.stat)) {
-    input.stat = {};
-    input.digest = {};
-    return;
-  }
-  if (input.kind == InputKind::directory) {
-    input.digest = directory_digest(fs, input.name);
-    return;
-  }
-  auto digest = fs.digest(input.name);
-  // Unreadable is not unchanged: the zero digest makes it differ from any content.
-  input.digest = digest ? *digest : Digest{};
+  FileStat stat;
+  const bool exists = fs.lookup(input.name.c_str(), stat);
+  measure_content(fs, input, exists ? &stat : nullptr);
 }
 
 InputScan scan_inputs(FileSystem& fs, std::vector<Input>& inputs, const ValueMap& values) {
+  std::vector<Seen> seen(inputs.size());
+  for_each_number(inputs.size(), k_worth_a_thread,
+                  [&](std::size_t i) { seen[i] = look_at(fs, inputs[i]); });
   InputScan scan;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     Input& input = inputs[i];
@@ -81,20 +116,13 @@ InputScan scan_inputs(FileSystem& fs, std::vector<Input>& inputs, const ValueMap
       input.digest = digest_of(now);
       continue;
     }
-    FileStat stat;
     ++scan.stats;
-    const bool exists = fs.lookup(input.name.c_str(), stat);
-    if (!exists) stat = {};
-    const bool is_known =
-        exists ? stat == input.stat && is_trustworthy(input) : input.digest == Digest{};
-    if (is_known) continue;
-    const Digest before = input.digest;
+    if (!seen[i].was_hashed) continue;
     ++scan.hashed;
-    measure_input(fs, input);
-    if (input.digest == before) {
+    if (input.digest == seen[i].before) {
       scan.touched = true;
     } else {
-      scan.changes.push_back({i, before, {}});
+      scan.changes.push_back({i, seen[i].before, {}});
     }
   }
   return scan;

@@ -132,6 +132,7 @@ ProjectUpdate::Look ProjectUpdate::look() {
   look.scan = scan_inputs(*context_.fs, state_->inputs, values());
   look.freshness = decide(state_, look.scan);
   if (state_->modules.empty()) look.freshness = Rebuild{"never built", InputRole::configure};
+  if (std::holds_alternative<UpToDate>(look.freshness)) return look;
   look.current = state_->inputs;
   // What was built stays on record; the stat is dropped so that the next look hashes again.
   for (const InputChange& change : look.scan.changes) {
@@ -297,6 +298,7 @@ Result<UpdateOutcome> ProjectUpdate::update_locked(Force force, Retry retry,
     if (artifacts_are_whole(*state_)) return outcome;
     now.freshness = Rebuild{"an artifact is missing from the store", InputRole::compile};
   }
+  if (state_ && now.current.empty()) now.current = state_->inputs;
   outcome.reason = force == Force::yes ? "forced" : std::get<Rebuild>(now.freshness).reason;
 
   if (state_) mark_replaced(*state_);

@@ -84,7 +84,8 @@ class ProjectUpdate final {
   struct Look {  // one scan and what follows from it
     Freshness freshness;
     InputScan scan;
-    std::vector<Input> current;  // the inputs as they are now; empty when never built
+    // The inputs as they are now; empty when never built, or up to date.
+    std::vector<Input> current;
   };
 
   struct Unseen {  // what the build folder does not know yet

@@ -88,6 +88,18 @@ Status read_pieces(const Path& path, Use use) {
   }
 }
 
+// Reads until the piece is full or the file ends; gives the number of bytes.
+Result<std::size_t> fill_piece(int fd, char* piece, const Path& path) {
+  std::size_t size = 0;
+  while (size < k_chunk) {
+    const ssize_t got = retry([&] { return ::read(fd, piece + size, k_chunk - size); });
+    if (got < 0) return os_error(errno, "read", path);
+    if (got == 0) break;
+    size += static_cast<std::size_t>(got);
+  }
+  return size;
+}
+
 Status write_all(int fd, std::string_view data, const Path& path) {
   while (!data.empty()) {
     const ssize_t put = retry([&] { return ::write(fd, data.data(), data.size()); });
@@ -183,8 +195,16 @@ class PosixFileSystem final : public FileSystem {
   }
 
   Result<Digest> digest(const Path& path) override {
+    REHOOK_ASSIGN_OR_RETURN(const Descriptor file, open_file(path, O_RDONLY, "read"));
+    const std::unique_ptr<char[]> piece(new char[k_chunk]);
+    REHOOK_ASSIGN_OR_RETURN(std::size_t size, fill_piece(file.get(), piece.get(), path));
+    // Most sources fit, and need no hasher that keeps a state.
+    if (size < k_chunk) return digest_of({piece.get(), size});
     Hasher hasher;
-    REHOOK_TRY(read_pieces(path, [&](std::string_view piece) { hasher.add(piece); }));
+    while (size > 0) {
+      hasher.add({piece.get(), size});
+      REHOOK_ASSIGN_OR_RETURN(size, fill_piece(file.get(), piece.get(), path));
+    }
     return hasher.finish();
   }
 

@@ -21,7 +21,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,53 +31,15 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from bench import python_reload
+from bench import cached_return, import_peers, large_tree, python_reload
+from bench.live_project import ALGO, Live, run_child, timed
 from bench.row import Row, median_row
 from support.project import Project
 
-ALGO = "cpp/algo.cpp"
 MANY_HEADERS = 500
 
 
 # ---------------------------------------------------------------- the work, in child interpreters
-
-
-def _timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-class Live:
-    """The live interpreter: rehook installed, the demo project built and imported."""
-
-    def __init__(self, project: Project) -> None:
-        import rehook
-
-        self.project = project
-        self.rehook: Any = rehook
-        self.length = 30
-        rehook.install(projects=[project.root])
-        import pondlife  # type: ignore[import-not-found]
-
-        self.package: Any = pondlife
-
-    @property
-    def build_dir(self) -> Path:
-        return Path(self.rehook.status().projects[0]["build_dir"])
-
-    def inputs(self) -> int:
-        return int(self.rehook.explain("pondlife._core").inputs)
-
-    def edit(self, length: int) -> None:
-        """Save another constant in one translation unit."""
-        self.project.edit(ALGO, f"return {self.length}.0 +", f"return {length}.0 +")
-        self.length = length
-
-    def reload(self) -> None:
-        """Make what is saved live, and see that it is."""
-        self.rehook.reload("pondlife")
-        assert self.package.leap_length(0) == self.length, "the new code is not live"
 
 
 class Bare:
@@ -126,16 +87,16 @@ def child_edit(project: Project, rounds: int) -> dict[str, Any]:
     ours, theirs = [], []
     for i in range(rounds + 1):
         live.edit(1000 + 2 * i)
-        ours.append(_timed(live.reload))
+        ours.append(timed(live.reload))
         live.edit(1001 + 2 * i)
-        theirs.append(_timed(bare.run))
+        theirs.append(timed(bare.run))
     return {"a": ours[1:], "b": theirs[1:]}  # the first pair warms the disk cache
 
 
 def child_noop(project: Project, rounds: int) -> dict[str, Any]:
     """Reload with nothing changed."""
     live = Live(project)
-    times = [_timed(live.rehook.reload) for _ in range(rounds + 5)][5:]
+    times = [timed(live.rehook.reload) for _ in range(rounds + 5)][5:]
     return {"a": times, "inputs": live.inputs()}
 
 
@@ -145,9 +106,9 @@ def child_return(project: Project, rounds: int) -> dict[str, Any]:
     back, built = [], []
     for i in range(rounds + 1):
         live.edit(2000 + i)
-        built.append(_timed(live.reload))
+        built.append(timed(live.reload))
         live.edit(30)
-        back.append(_timed(live.reload))
+        back.append(timed(live.reload))
     return {"a": back[1:], "b": built[1:]}
 
 
@@ -186,12 +147,12 @@ def child_call(project: Project, rounds: int) -> dict[str, Any]:
     """Call a function that was held through reloads, and one of a process without reloads."""
     live = Live(project)
     held = live.package.leap_length
-    before = [_timed(lambda: _call(held)) for _ in range(rounds)]
+    before = [timed(lambda: _call(held)) for _ in range(rounds)]
     for length in (4000, 4001, 4002):
         live.edit(length)
         live.reload()
     assert held(0) == live.length, "the held function does not follow"
-    after = [_timed(lambda: _call(held)) for _ in range(rounds)]
+    after = [timed(lambda: _call(held)) for _ in range(rounds)]
     calls = 100_000
     return {"a": [t / calls for t in after], "b": [t / calls for t in before]}
 
@@ -208,18 +169,6 @@ CHILDREN = {
 
 
 # ---------------------------------------------------------------- the numbers
-
-
-def run_child(project: Project, work: Callable[[Project, int], Any], rounds: int) -> dict[str, Any]:
-    """Run one of the functions above in a fresh interpreter."""
-    command = [sys.executable, __file__, "--child", work.__name__, str(project.root), str(rounds)]
-    done = subprocess.run(
-        command, env=project.environment(), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{work.__name__} failed:\n{done.stdout}{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
 
 
 def noop_import(home: Path, rounds: int) -> Row:
@@ -240,8 +189,8 @@ def noop_import(home: Path, rounds: int) -> Row:
 
     with_hook, without_hook = [], []
     for _ in range(rounds + 2):
-        with_hook.append(_timed(lambda: start(hooked, environment)))
-        without_hook.append(_timed(lambda: start("import pondlife", without)))
+        with_hook.append(timed(lambda: start(hooked, environment)))
+        without_hook.append(timed(lambda: start("import pondlife", without)))
     a, b = with_hook[2:], without_hook[2:]
     return Row(
         "noop_import",
@@ -319,10 +268,13 @@ def call(home: Path, rounds: int) -> Row:
 # Name -> how, pairs of runs, and with --quick.
 BENCHMARKS: dict[str, tuple[Callable[[Path, int], Row], int, int]] = {
     "noop_import": (noop_import, 25, 5),
+    **import_peers.BENCHMARKS,
+    **large_tree.BENCHMARKS,
     "edit_to_live": (edit_to_live, 7, 2),
     "noop_reload": (noop_reload, 200, 20),
     "noop_reload_500": (noop_reload_500, 200, 20),
     "return_to_earlier": (return_to_earlier, 7, 2),
+    **cached_return.BENCHMARKS,
     "pause_per_million": (pause, 7, 2),
     "call_after_reload": (call, 15, 3),
     **python_reload.BENCHMARKS,

@@ -1,7 +1,6 @@
 """What reloading a Python module costs: the reload, the pause of other threads, calls afterwards.
 
-The peers come from the package index, into a virtual environment of their own below build/. One
-that cannot be installed, or does not run here, is told in the table, and the rest goes on.
+A peer that cannot be installed, or does not run here, is told in the table, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import gc
 import importlib
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -22,15 +20,14 @@ from typing import TYPE_CHECKING, Any
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from bench import reload_peers
+from bench import peer_environment, reload_peers
+from bench.peer_environment import peer_problem
 from bench.reload_peers import PEERS, many_objects
 from bench.row import Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-ROOT = Path(__file__).resolve().parents[2]
-VENV = ROOT / "build" / "bench-peers"
 OURS = "rehook"
 # A peer that takes longer than this for some edits makes no more of them, and one whose child
 # takes longer than that is given up.
@@ -40,48 +37,6 @@ MILLION = 1_000_000
 
 # The steps of the trace in which the reload keeps the GIL, whatever other threads wait for.
 STEPS_OF_PAUSE = frozenset({"plan", "patch", "swap", "patch.settle"})
-
-
-# ---------------------------------------------------------------- the peers' environment
-
-
-@functools.cache
-def peer_problem(package: str) -> str:
-    """Install a package of the peers; give why it cannot be had, or ""."""
-    python = VENV / "bin" / "python"
-    log = ROOT / "build" / "logs" / f"bench-peer-{package}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    requirement = {"ipython": "ipython>=9"}.get(package, package)
-    commands: list[list[str | Path]] = [
-        [python, "-m", "pip", "install", "--disable-pip-version-check", requirement]
-    ]
-    if not _is_usable(python):
-        shutil.rmtree(VENV, ignore_errors=True)
-        commands.insert(0, [sys.executable, "-m", "venv", VENV])
-    elif _is_installed(python, package):
-        return ""
-    with log.open("w", encoding="utf-8") as output:
-        for command in commands:
-            done = subprocess.run(
-                command, stdout=output, stderr=subprocess.STDOUT, check=False, cwd=ROOT
-            )
-            if done.returncode:
-                return f"cannot be installed, see {log.relative_to(ROOT)}"
-    return ""
-
-
-def _is_usable(python: Path) -> bool:
-    """Tell whether the environment is there, in its place and of this Python."""
-    if not python.exists():
-        return False
-    ask = "import sys; print(sys.prefix, sys.version_info[:2])"
-    done = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=False)
-    return done.stdout.strip() == f"{VENV} {sys.version_info[:2]}"
-
-
-def _is_installed(python: Path, package: str) -> bool:
-    ask = f"import importlib.metadata; importlib.metadata.version({package!r})"
-    return subprocess.run([python, "-c", ask], capture_output=True, check=False).returncode == 0
 
 
 # ---------------------------------------------------------------- children
@@ -130,7 +85,7 @@ def _run_peer(
     if name != OURS and package:
         if problem := peer_problem(package):
             return problem
-        python = VENV / "bin" / "python"
+        python = peer_environment.PYTHON
     folder = home / f"{name.replace(' ', '-')}-{number}"
     script = reload_peers.__file__
     words = [str(objects), str(rounds), str(SECONDS_OF_RELOADS)]

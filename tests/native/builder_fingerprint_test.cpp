@@ -108,6 +108,34 @@ TEST_F(FingerprintTest, ADirectoryChangesWithItsSourcesOnly) {
   EXPECT_EQ(scan_inputs(posix_file_system(), inputs, {}).changes.size(), 1U);
 }
 
+TEST_F(FingerprintTest, ManyInputsAreLookedAtInTheirOrder) {
+  constexpr int k_many = 4000;  // enough for several threads
+  std::vector<Path> files;
+  for (int i = 0; i < k_many; ++i) {
+    files.push_back(write("h" + std::to_string(i) + ".hpp", std::to_string(i)));
+  }
+  settle();
+  std::vector<Input> inputs = measured(files);
+  const std::vector<Input> before = inputs;
+  for (const Path& file : files) {
+    std::filesystem::last_write_time(file, std::filesystem::file_time_type::clock::now());
+  }
+  for (const int i : {17, 2048, 3999}) write("h" + std::to_string(i) + ".hpp", "new");
+  std::filesystem::remove(dir_ / "h100.hpp");
+  const InputScan scan = scan_inputs(posix_file_system(), inputs, {});
+  EXPECT_EQ(scan.stats, static_cast<std::size_t>(k_many));
+  EXPECT_EQ(scan.hashed, static_cast<std::size_t>(k_many));
+  EXPECT_TRUE(scan.touched);
+  ASSERT_EQ(scan.changes.size(), 4U);
+  for (std::size_t i = 1; i < scan.changes.size(); ++i) {
+    EXPECT_LT(scan.changes[i - 1].index, scan.changes[i].index);
+  }
+  for (const InputChange& change : scan.changes) {
+    EXPECT_EQ(change.before, before[change.index].digest);
+    EXPECT_NE(inputs[change.index].digest, change.before);
+  }
+}
+
 TEST_F(FingerprintTest, AValueThatAppearsIsAChange) {
   Input flags;
   flags.name = "environment CXXFLAGS";

@@ -1,9 +1,11 @@
-"""The long checks (make test-matrix, soak, test-valgrind) notice what they are there for."""
+"""The long checks (make test-matrix, soak, test-valgrind, bench) notice what they are there for."""
 
 import json
 
 import pytest
 
+from bench.bench import BENCHMARKS
+from bench.header_package import HeaderPackage
 from matrix.matrix import judge
 from matrix.promises import expected_names
 from memory.valgrind_report import read_errors
@@ -98,3 +100,32 @@ def test_memory_and_time_have_limits():
     assert len(judge_budgets({**flat, "resident": 1501.0})[1]) == 1
     slow = {**flat, "seconds": [0.01] * 150 + [0.021] * 50, "resident": 1.0}
     assert len(judge_budgets(slow)[1]) == 1
+
+
+# What is read from build/bench.json, by these names.
+MEASURED = {
+    "noop_import",
+    "noop_import_55",
+    "noop_import_500",
+    "noop_import_5000",
+    "first_look_100k",
+    "edit_to_live",
+    "noop_reload",
+    "noop_reload_500",
+    "return_to_earlier",
+    "return_to_earlier_ccache",
+    "pause_per_million",
+    "call_after_reload",
+}
+
+
+def test_the_benchmarks_have_their_names():
+    assert set(BENCHMARKS) >= MEASURED
+
+
+def test_the_generated_package_has_the_headers_it_says(tmp_path):
+    package = HeaderPackage(tmp_path / "pebbles", 25, folders=3, padding=40)
+    headers = list(package.include.rglob("*.hpp"))
+    assert sorted(headers) == sorted(package.headers)
+    assert len([path for path in headers if path.name != "all.hpp"]) == 25
+    assert len({path.stat().st_size for path in headers}) > 10
