@@ -327,7 +327,9 @@ class Kills:
         self.count.seen["folders of the dead, found at the next start"] += len(line["dead"])
         self.count.seen["temporary files, found after the next start"] += len(left)
         if role == "check":
-            left = [one for one in left if one.parent in {self.box.store, self.box.store / "objects"}]
+            left = [
+                one for one in left if one.parent in {self.box.store, self.box.store / "objects"}
+            ]
         if left:
             self._wrong(f"temporary files of dead processes after {role}: {[*map(str, left)]}")
         if role == "clean" and line["dead"]:

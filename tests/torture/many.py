@@ -32,12 +32,11 @@ class Many:
         if number % BACK == 0:
             earlier = [one for one in self.history if one != box.state]
             box.become(self.chance.choice(earlier))
-            compiled, kind = [], "reloads of an earlier state"
+            compiled, kind = list[str](), "reloads of an earlier state"
         else:
-            field = self.chance.choice(["value", "value", "other"])
-            box.become(box.fresh(field))
-            compiled = ["core.c" if field == "value" else "other.c"]
-            kind = "reloads of an edit"
+            # One file: after an earlier state, all that differs from the last build is compiled.
+            box.become(box.fresh("value"))
+            compiled, kind = ["core.c"], "reloads of an edit"
         self.history.append(box.state)
         for child in self.children:
             child.send()

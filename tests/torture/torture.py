@@ -1,6 +1,7 @@
 """Crash safety and many processes: kill -9 at random moments, many reloads at once, power cuts.
 
-    torture.py [--only kill|many|power] [--kills N] [--seed N] [--processes N] [--edits N] [--cuts N]
+    torture.py [--only kill|many|power] [--kills N] [--processes N] [--edits N] [--cuts N]
+               [--seed N] [--folder FOLDER]
 
 kill   Processes that import, reload, rebuild and collect garbage are killed, some with all that they
        started. The next start has to answer what the sources say; nothing of the dead stays.
@@ -38,21 +39,21 @@ STOP_AFTER = 10  # things that are wrong
 FOLDER = ROOT / "build" / "torture"
 
 
-def fresh_folder(name: str) -> Path:
-    folder = FOLDER / name
+def fresh_folder(above: Path, name: str) -> Path:
+    folder = above / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder / "home"
 
 
-def kill(home: Path, kills: int, seed: int, *, progress: bool = True) -> Count:
+def kill(home: Path, kills: int, seed: int) -> Count:
     """Kill so many processes, then see what stays when all is quiet."""
     run = Kills(Box(home), seed)
     start = time.monotonic()
     told = 0
     while run.count.total() < kills and len(run.count.wrong) < STOP_AFTER:
         run.round()
-        if progress and run.count.total() // 50 > told:
+        if run.count.total() // 50 > told:
             told = run.count.total() // 50
             print(f"  {run.count.total()} kills, {time.monotonic() - start:.0f} s", flush=True)
     run.finish()
@@ -103,32 +104,34 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--edits", type=int, default=60)
     parser.add_argument("--cuts", type=int, default=50)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where it all happens")
     parser.add_argument("--seed", type=int, help="of an earlier run, which printed it")
     arguments = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
+    folder = arguments.folder.resolve()
     parts = arguments.only or ["kill", "many", "power"]
     wrong: list[str] = []
     print(f"--seed {seed}", flush=True)
 
     if "kill" in parts:
         with part("kill", f"{arguments.kills} times kill -9"):
-            count = kill(fresh_folder("kill"), arguments.kills, seed)
+            count = kill(fresh_folder(folder, "kill"), arguments.kills, seed)
             print_kills(count)
-            wrong += tell(count.wrong, "kill")
+            wrong += tell(count.wrong, folder / "kill")
     if "many" in parts:
         text = f"{arguments.processes} processes, {arguments.edits} edits"
         with part("many", text):
-            reloads = many(fresh_folder("many"), arguments.processes, arguments.edits, seed)
+            reloads = many(fresh_folder(folder, "many"), arguments.processes, arguments.edits, seed)
             print_counter("counted", reloads.seen)
-            wrong += tell(reloads.wrong, "many")
+            wrong += tell(reloads.wrong, folder / "many")
     if "power" in parts:
         with part("power", f"{arguments.cuts} power cuts"):
             if why := obstacle():
                 print(f"  not run: {why}")
             else:
-                cuts = power(fresh_folder("power"), arguments.cuts, seed)
+                cuts = power(fresh_folder(folder, "power"), arguments.cuts, seed)
                 print_counter("counted", cuts.seen)
-                wrong += tell(cuts.wrong, "power")
+                wrong += tell(cuts.wrong, folder / "power")
     sys.exit(bool(wrong))
 
 
@@ -140,11 +143,11 @@ def part(name: str, text: str) -> Iterator[None]:
     print(f"  {time.monotonic() - start:.0f} s", flush=True)
 
 
-def tell(wrong: list[str], name: str) -> list[str]:
+def tell(wrong: list[str], folder: Path) -> list[str]:
     """Print what was wrong, and where to look."""
     for one in wrong:
         print(f"  WRONG: {one}")
-    print(f"  see {FOLDER / name}" if wrong else "  nothing wrong", flush=True)
+    print(f"  see {folder}" if wrong else "  nothing wrong", flush=True)
     return wrong
 
 

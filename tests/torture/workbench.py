@@ -205,9 +205,7 @@ def wait_for_end_of(child: int, patience: float = GRACE) -> dict[int, str]:
 class Child:
     """A process of child.py, in a session of its own, which tells what it started."""
 
-    def __init__(
-        self, box: Box, role: str, name: str
-    ) -> None:
+    def __init__(self, box: Box, role: str, name: str) -> None:
         self.role, self.name = role, name
         self.errors = box.home / f"{name}.txt"
         with self.errors.open("w", encoding="utf-8") as errors:
