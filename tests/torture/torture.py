@@ -3,8 +3,8 @@
     torture.py [--only kill|many|power] [--kills N] [--processes N] [--edits N] [--cuts N]
                [--seed N] [--folder FOLDER]
 
-kill   Processes that import, reload, rebuild and collect garbage are killed, some with all that they
-       started. The next start has to answer what the sources say; nothing of the dead stays.
+kill   Processes that import, reload, rebuild and collect garbage are killed, some with all that
+       they started. The next start has to answer what the sources say; nothing of the dead stays.
 many   All reload at once after each edit: one compiler runs, everybody has the same file.
 power  The store is on a file system that is cut off from its disk in the middle of builds.
 
