@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: demo test bench lint test-matrix soak test-asan test-valgrind clean help
+.PHONY: demo test bench lint test-matrix soak torture test-asan test-valgrind clean help
 
 T ?=
 
@@ -32,6 +32,10 @@ test-matrix: ## every binding library in every version, with every Python found
 soak: ## 1,200 reloads in one interpreter: answers, memory, time
 	@tests/tools/setup.sh package
 	@tests/tools/env.sh python tests/soak/soak.py $(T)
+
+torture: ## 1,000 times kill -9, many reloads at once, power cuts: T="--kills 50" is shorter
+	@tests/tools/setup.sh package
+	@tests/tools/env.sh python tests/torture/torture.py $(T)
 
 test-asan: ## the core scenarios under the address and undefined-behaviour sanitizers
 	@tests/tools/setup.sh package asan

@@ -97,6 +97,25 @@ Error explain_missing_tool(Error error) {
   return error;
 }
 
+// All that the tool said, and how it ended if it could not say so itself.
+std::string output_of(ProcessResult result) {
+  constexpr int k_signalled = 128;
+  if (result.exit_code > k_signalled) {
+    result.output += "rehook: the build tool was ended by signal " +
+                     std::to_string(result.exit_code - k_signalled) + "\n";
+  }
+  return std::move(result.output);
+}
+
+// Nothing is wrong with the project then.
+Error explain_killed_tool(Error error) {
+  const std::string told = killed_program(error.detail);
+  if (told.empty()) return error;
+  error.message = "a program of the build was killed: " + told;
+  error.hint = "import or reload again to build again; did the machine run out of memory?";
+  return error;
+}
+
 }  // namespace
 
 // What "build <outputs>: RERUN_CMAKE | <inputs>" makes, in the words of build.ninja.
@@ -189,7 +208,9 @@ Status BuildFolder::configure(const ProjectDescription& project, Fresh fresh,
   }
   auto result = runner_->run(command, {}, events.cancel);
   if (!result) return explain_missing_tool(std::move(result).error());
-  if (result->exit_code != 0) return configure_error(project, std::move(result->output));
+  if (result->exit_code != 0) {
+    return explain_killed_tool(configure_error(project, output_of(std::move(*result))));
+  }
   return ok_status();
 }
 
@@ -252,10 +273,12 @@ Status BuildFolder::build(const CodeModel& model, const ProjectDescription& proj
   auto result = runner_->run(command, on_line, events.cancel);
   if (!result) return explain_missing_tool(std::move(result).error());
   if (result->exit_code != 0) {
-    Error error{ErrorCode::failed_build, first_error(result->output),
+    Error error{ErrorCode::failed_build,
+                first_error(result->output),
                 "fix it and import or reload again; the previous build is untouched",
-                std::move(result->output)};
-    return error;
+                {}};
+    error.detail = output_of(std::move(*result));
+    return explain_killed_tool(std::move(error));
   }
   return ok_status();
 }

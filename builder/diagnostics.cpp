@@ -378,4 +378,25 @@ std::vector<Diagnostic> parse_diagnostics(std::string_view output) {
   return Parser(lines).run();
 }
 
+std::string killed_program(std::string_view output) {
+  // gcc and what it starts; clang; rehook itself, of the program that it started.
+  constexpr std::array k_words = {"fatal error: Killed signal terminated program",
+                                  "fatal error: Terminated signal terminated program",
+                                  "terminated with signal 9 [Killed]",
+                                  "terminated with signal 15 [Terminated]",
+                                  "unable to execute command: Killed",
+                                  "unable to execute command: Terminated",
+                                  "rehook: the build tool was ended by signal "};
+  const std::string plain = strip_escapes(output);
+  for (const Text one : split_lines(plain)) {
+    const Text line = trim(one);
+    const bool from_shell = line == "Killed" || line == "Terminated";
+    const bool told = std::any_of(k_words.begin(), k_words.end(), [&](const char* words) {
+      return line.find(words) != Text::npos;
+    });
+    if (from_shell || told) return std::string(line);
+  }
+  return "";
+}
+
 }  // namespace rehook

@@ -21,6 +21,11 @@ struct Diagnostic {
 // text it does not understand is left out.
 [[nodiscard]] std::vector<Diagnostic> parse_diagnostics(std::string_view output);
 
+// The line that says that somebody killed a program of the build, the kernel for want of
+// memory, say; empty when there is none. Such a failure is not one of the sources: the same
+// build may succeed next time. A program that crashed by itself is not meant.
+[[nodiscard]] std::string killed_program(std::string_view output);
+
 // "[3/7] Building CXX object CMakeFiles/_core.dir/src/algo.cpp.o" -> {3, 7, "algo.cpp"}.
 struct NinjaProgress {
   int done = 0;

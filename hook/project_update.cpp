@@ -5,6 +5,7 @@
 #include <system_error>
 #include <unordered_map>
 
+#include "builder/diagnostics.hpp"
 #include "builder/git_state.hpp"
 #include "hook/build_log.hpp"
 #include "hook/project_folders.hpp"
@@ -478,7 +479,8 @@ void ProjectUpdate::remember_failure(const Error& error, const std::vector<Input
   BuildFailure failure{error, utc_now(), {}, true, false};
   // Only what a compiler said depends on nothing but the inputs; everything else is worth a new
   // try.
-  if (error.code == ErrorCode::failed_build && !current.empty()) {
+  if (error.code == ErrorCode::failed_build && !current.empty() &&
+      killed_program(error.detail).empty()) {
     std::vector<Input> sorted = current;
     failure.fingerprint = fingerprint_digest(sorted);
   }

@@ -1,5 +1,6 @@
 """Several processes and threads at once, Ctrl-C, kill -9: counted outcomes, nothing left behind."""
 
+import json
 import os
 import select
 import signal
@@ -308,6 +309,36 @@ def test_a_waiting_process_takes_over_from_a_killed_one(box):
     gate.wait()  # the other one's compiler
     gate.open()
     assert box.finish(waiting).json[:3] == [1, 1, 1]
+
+
+@pytest.mark.crash
+def test_only_the_compiler_is_killed(ready):
+    """As by the kernel when memory runs out: no fault of the sources, so it is tried again."""
+    gate = ready.hold_compilers()
+    child = ready.start(
+        """
+        import rehook
+        rehook.install(projects=[ROOT])
+        import box
+        edit("core.c", "(long)(1)", "(long)(2)")
+        try:
+            rehook.reload()
+        except rehook.BuildError as error:
+            print(json.dumps([error.message, error.hint]), flush=True)
+        sys.stdin.readline()
+        rehook.reload()
+        print(json.dumps([box._core.value(), rehook.errors()]))
+        """
+    )
+    # The waiting `cat` is killed first; the launcher's shell says so by its own end.
+    for pid in gate.wait():
+        os.kill(pid, signal.SIGKILL)
+    message, hint = json.loads(child.stdout.readline())
+    assert "was killed" in message
+    assert "memory" in hint
+    gate.remove()
+    release(child)
+    assert ready.finish(child).json == [2, []]
 
 
 # ------------------------------------------------------------ threads

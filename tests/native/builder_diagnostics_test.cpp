@@ -274,6 +274,23 @@ TEST(Diagnostics, RepeatsAreDroppedAndAnyTextIsRead) {
   }
 }
 
+TEST(Diagnostics, AProgramThatWasKilledIsNoneThatCrashed) {
+  for (const char* line :
+       {"x86_64-linux-gnu-gcc-12: fatal error: Killed signal terminated program cc1plus",
+        "collect2: fatal error: ld terminated with signal 9 [Killed]",
+        "clang: error: unable to execute command: Killed", "Killed",
+        "rehook: the build tool was ended by signal 9"}) {
+    const std::string output = std::string("FAILED: a.o\n") + line + "\ncompilation ended.\n";
+    EXPECT_EQ(killed_program(output), line);
+  }
+  for (const char* line :
+       {"", "cc: fatal error: Segmentation fault signal terminated program cc1", "Killed by me",
+        "a.c:3:1: error: 'Killed' undeclared", "collect2: error: ld returned 1 exit status",
+        "collect2: fatal error: ld terminated with signal 11 [Segmentation fault]"}) {
+    EXPECT_EQ(killed_program(line), "") << line;
+  }
+}
+
 TEST(NinjaProgress, NamesTheFile) {
   const auto what = [](std::string_view line) {
     NinjaProgress progress;
