@@ -187,8 +187,7 @@ Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& ev
 
   if (state_) {
     std::set<Path> kept;
-    if (role < InputRole::toolchain && force == Force::no &&
-        build_dir_ == folder_ / "build") {
+    if (role < InputRole::toolchain && force == Force::no && build_dir_ == folder_ / "build") {
       kept = exchange_objects(look);
     }
     std::ignore = folder.forget_outputs_of(unseen.files, kept);

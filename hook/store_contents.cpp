@@ -3,8 +3,8 @@
 #include <chrono>
 #include <tuple>
 
-#include "shadow_store/base/timestamp.hpp"
 #include "shadow_store/base/temporary_name.hpp"
+#include "shadow_store/base/timestamp.hpp"
 #include "shadow_store/base/trace.hpp"
 #include "shadow_store/object_lease.hpp"
 

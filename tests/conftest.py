@@ -38,7 +38,7 @@ def pytest_report_header() -> str:
 # First, so that pytest-xdist's own hook finds the marks.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Keep what shares a build in one process: a file's tests, and all the zoo's of one pybind11."""
+    """Keep what shares a build in one process: a file's tests, the zoo's of one pybind11."""
     for item in items:
         group = item.path.stem
         if group.startswith("test_zoo"):

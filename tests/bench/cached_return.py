@@ -49,7 +49,14 @@ class Cached:
         folder.mkdir()
         settings = folder / "settings.cmake"
         settings.write_text(_settings(live.build_dir), encoding="utf-8")
-        command = ["cmake", "-G", "Ninja", "-C", settings, "-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"]
+        command = [
+            "cmake",
+            "-G",
+            "Ninja",
+            "-C",
+            str(settings),
+            "-DCMAKE_CXX_COMPILER_LAUNCHER=ccache",
+        ]
         self._run(*command, "-S", live.project.root, "-B", self.build)
         self.ninja()
         # The package as it would be installed; the module is the one that ninja links.

@@ -98,7 +98,7 @@ class Workshop:
     def interpreter(self, name: str) -> Path:
         """Make a virtual environment that sees the peers' packages; give its interpreter."""
         folder = self.home / f"venv-{name}"
-        command = [sys.executable, "-m", "venv", "--without-pip", folder]
+        command = [sys.executable, "-m", "venv", "--without-pip", str(folder)]
         subprocess.run(command, check=True, capture_output=True)
         (own,) = folder.glob("lib/python*/site-packages")
         (own / "peers.pth").write_text(f"{peer_environment.site_packages()}\n", encoding="utf-8")
@@ -252,11 +252,11 @@ def noop_import(headers: int, home: Path, rounds: int) -> Row:
 def _row(
     headers: int, inputs: int, told: dict[str, list[float] | str], problems: dict[str, str]
 ) -> Row:
-    base = told.get(PLAIN_OF_PEERS, "")
+    measured = {name: times for name, times in told.items() if not isinstance(times, str)}
     added = {
-        name: _added(times, told[PLAIN] if name == OURS else base)
-        for name, times in told.items()
-        if not isinstance(times, str) and name not in (PLAIN, PLAIN_OF_PEERS)
+        name: _added(times, measured[PLAIN if name == OURS else PLAIN_OF_PEERS])
+        for name, times in measured.items()
+        if name not in (PLAIN, PLAIN_OF_PEERS)
     }
     problems = {**problems, **{name: one for name, one in told.items() if isinstance(one, str)}}
     medians = {name: statistics.median(times) for name, times in added.items()}
