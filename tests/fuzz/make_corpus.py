@@ -88,6 +88,15 @@ def libraries() -> None:
                 put(f"{target}/{kind}.elf", library)
             if kind in {"gnu_hash", "versions"}:
                 put(f"private_libraries/{kind}.elf", library)
+        scopes = "namespace {0} {{".format("a" * 2000) * 90
+        classes = "".join(f"struct S{i} {{ int x; }};" for i in range(300))
+        more = "-g -gno-column-info -fno-eliminate-unused-debug-types -Wl,-z,norelro"
+        source = folder / "scopes.cpp"
+        source.write_text(scopes + classes + "}" * 90)
+        output = folder / "scopes.so"
+        words = [*SMALL.split(), BFD, *more.split()]
+        subprocess.run(["c++", *words, "-o", output, source.name], check=True, cwd=folder)
+        put("class_layout_reader/long_names_of_scopes.elf", output.read_bytes())
         for kind, options in {
             "dwarf5": "-g -gdwarf-5",
             "dwarf4_types": "-g -gdwarf-4 -fdebug-types-section",
@@ -199,7 +208,17 @@ def found() -> None:
     """Make what readers once crashed at, ran on, or asked for too much memory."""
     put("elf_image/versions_share_entries.elf", made_library(sharing=40))
     put("elf_edits/name_that_doubles.elf", made_library(name=doubling_name(30)))
-    put("type_name/function_pointers_within_each_other.txt", "int" + "(*" * 16000)
+    body = struct.pack("<iqi", 0, 7, 1) + struct.pack("<i", 1) * 500
+    put(
+        "ninja_deps/one_input_many_times.bin",
+        b"# ninjadeps\n"
+        + struct.pack("<i", 4)
+        + ninja_path("a.o", 0)
+        + ninja_path("a/" * 1000, 1)
+        + struct.pack("<I", len(body) | 1 << 31)
+        + body,
+    )
+    put("type_name/function_pointers_within_each_other.txt", "int" + "(*" * 5000)
     put("class_layouts/size_without_a_number.bin", unsealed_layouts(["size 8", "size"]))
     put("class_layouts/virtual_without_a_slot.bin", unsealed_layouts(["virtual 2", "virtual"]))
 

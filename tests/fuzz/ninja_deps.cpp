@@ -20,6 +20,7 @@ int ninja_deps(const std::uint8_t* data, std::size_t size) {
   if (!deps) return 0;
   for (const ObjectDeps& object : *deps) {
     require(object.object.is_absolute(), "an object's path is absolute");
+    require(object.inputs.size() <= size / 12, "every input has a record of its own");
     for (const Path& input : object.inputs) {
       require(input.is_absolute(), "an input's path is absolute");
     }

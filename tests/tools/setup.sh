@@ -205,7 +205,7 @@ build_fuzzers() {
     -DCMAKE_CXX_COMPILER=clang++ -DREHOOK_BUILD_FUZZERS=ON -DREHOOK_PYTHON=OFF \
     -DREHOOK_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=RelWithDebInfo \
     "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -gline-tables-only"
-  step "fuzzers: build" fuzz-build cmake --build build/fuzz
+  step "fuzzers: build" fuzz-build cmake --build build/fuzz --target rehook_fuzzers
 }
 
 install_packages
