@@ -199,7 +199,7 @@ class Project:
         env: Mapping[str, str | None] | None = None,
         path: Sequence[str | Path] | None = None,
         check: bool = True,
-        timeout: float = 300,
+        timeout: float = 480,
         flags: Sequence[str] = (),
         bare: bool = False,
     ) -> Run:
