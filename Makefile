@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: demo test bench lint test-matrix soak torture test-asan test-valgrind clean help
+.PHONY: demo test bench lint test-matrix soak torture fuzz test-asan test-valgrind clean help
 
 T ?=
 
@@ -44,6 +44,10 @@ test-asan: ## the core scenarios under the address and undefined-behaviour sanit
 test-valgrind: ## the core scenarios under valgrind
 	@tests/tools/setup.sh package valgrind
 	@tests/tools/env.sh python tests/memory/memory.py valgrind $(T)
+
+fuzz: ## every file format's reader under libFuzzer, 600 s each; T="--seconds 20" is shorter
+	@tests/tools/setup.sh fuzz
+	@tests/tools/env.sh python tests/fuzz/fuzz.py $(T)
 
 clean: ## remove everything these targets made inside this folder
 	@rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache

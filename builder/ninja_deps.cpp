@@ -2,7 +2,7 @@
 #include <cstring>
 #include <map>
 #include <optional>
-#include <span>
+#include <utility>
 
 #include "builder/header_deps.hpp"
 
@@ -17,6 +17,7 @@ namespace {
 // Ninja appends only; a record that was not written completely is the last one.
 constexpr std::string_view k_signature = "# ninjadeps\n";
 constexpr std::size_t k_longest_record = (1U << 19) - 1;
+constexpr std::size_t k_longest_path = 4096;  // PATH_MAX
 constexpr std::uint32_t k_is_deps = 1U << 31;
 
 class DepsLog final {
@@ -73,6 +74,7 @@ class DepsLog final {
     std::string_view name = record.substr(0, record.size() - 4);
     if (~load(record, name.size()) != names_.size()) return corrupt("a path out of order");
     for (int i = 0; i < 3 && name.ends_with('\0'); ++i) name.remove_suffix(1);
+    if (name.size() > k_longest_path) return corrupt("a path that no file can have");
     names_.push_back(name);
     return ok_status();
   }
@@ -80,10 +82,14 @@ class DepsLog final {
   Status deps_record(std::string_view record) {
     if (record.size() < 4 + stamp_size_) return corrupt("a record without an output");
     const std::uint32_t output = load(record, 0);
+    // An input counts once: four bytes each, and they would become as many paths.
     std::vector<std::uint32_t> inputs;
+    ++record_;
+    known_in_.resize(names_.size());
     for (std::size_t at = 4 + stamp_size_; at < record.size(); at += 4) {
-      inputs.push_back(load(record, at));
-      if (inputs.back() >= names_.size()) return corrupt("an input that has no name");
+      const std::uint32_t input = load(record, at);
+      if (input >= names_.size()) return corrupt("an input that has no name");
+      if (std::exchange(known_in_[input], record_) != record_) inputs.push_back(input);
     }
     if (output >= names_.size()) return corrupt("an output that has no name");
     deps_[output] = std::move(inputs);
@@ -113,6 +119,8 @@ class DepsLog final {
   std::size_t stamp_size_ = 8;
   std::vector<std::string_view> names_;
   std::map<std::uint32_t, std::vector<std::uint32_t>> deps_;
+  std::size_t record_ = 0;             // counts those with dependencies
+  std::vector<std::size_t> known_in_;  // for each path the last of them that has it as input
 };
 
 }  // namespace

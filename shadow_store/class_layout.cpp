@@ -97,12 +97,20 @@ std::string what_is(const Subject& subject) {
   return subject.name.empty() ? kind : kind + " '" + subject.name + "'";
 }
 
+std::string_view behind(std::string_view line, std::size_t at) {
+  return line.substr(std::min(at, line.size()));
+}
+
 std::string change_of(const Subject& subject, const std::string& before,
                       const std::string& after) {
-  if (subject.kind == "size") return "size " + before.substr(5) + " -> " + after.substr(5);
+  if (subject.kind == "size") {
+    return "size " + std::string(behind(before, 5)) + " -> " + std::string(behind(after, 5));
+  }
   if (subject.kind == "virtual") {
-    return what_is(subject) + " moved from slot " + before.substr(8, before.find(' ', 8) - 8) +
-           " to " + after.substr(8, after.find(' ', 8) - 8);
+    const auto slot = [](std::string_view line) {
+      return std::string(behind(line, 8).substr(0, behind(line, 8).find(' ')));
+    };
+    return what_is(subject) + " moved from slot " + slot(before) + " to " + slot(after);
   }
   const std::size_t at = subject.kind.size() + subject.name.size() + 2;
   const auto tail = [at](const std::string& line) {

@@ -57,8 +57,12 @@ class LayoutReader {
   void note(std::string gap) {
     if (gap_.empty()) gap_ = std::move(gap);
   }
-  // False once there were more entries than bytes: references that go round in circles.
-  bool spend() { return budget_ > 0 && --budget_ > 0; }
+  // False once there were more entries than bytes: references that go round in circles; or
+  // more text than they can spell: one long name may stand in every scope.
+  bool spend(std::size_t letters = 0) {
+    budget_ -= std::min(budget_, 1 + letters / 8);
+    return budget_ > 0;
+  }
 
   std::vector<OpenFile> files_;
   ClassLayoutSet set_;
@@ -143,6 +147,7 @@ void LayoutReader::index(Dwarf_Die* parent, const std::string& scope, Unit& unit
     const int tag = dwarf_tag(die);
     if (tag == DW_TAG_namespace) {
       const std::string name = text_of(dwarf_diename(die));
+      if (!spend(scope.size() + name.size())) return false;
       index(die, scope + (name.empty() ? "(anonymous namespace)" : name) + "::", unit,
             depth + 1);
     } else if (is_class_tag(tag)) {
@@ -164,6 +169,7 @@ void LayoutReader::index_class(Dwarf_Die* die, const std::string& scope, Unit& u
   if (is_skeleton(die)) return late_.push_back(*die);
   const std::string name = text_of(dwarf_diename(die));
   if (name.empty()) return;  // a typedef may name it
+  if (!spend(scope.size() + name.size())) return;
   Id id = 0;
   if (Dwarf_Die declared; refer(die, DW_AT_specification, declared)) {
     // A class that is defined outside of its scope: the declaration has it.
@@ -211,6 +217,7 @@ void LayoutReader::index_typedef(Dwarf_Die* die, const std::string& scope) {
     target = whole;
   }
   if (dwarf_diename(&target) != nullptr) return;
+  if (!spend(scope.size())) return;
   const Id id = set_.id_of(scope + text_of(dwarf_diename(die)));
   if (ids_.emplace(target.addr, id).second) definitions_[id].push_back(target);
 }
@@ -230,8 +237,9 @@ Description LayoutReader::describe(Dwarf_Die* die, int depth) {
     out.lines.push_back("underlying " + type_of(die, out, depth));
   }
   for_children(die, [&](Dwarf_Die* part) {
+    const std::size_t before = out.lines.size();
     describe_part(part, out, depth + 1);
-    return spend();
+    return spend(out.lines.size() > before ? out.lines.back().size() : 0);
   });
   return out;
 }

@@ -20,6 +20,9 @@ constexpr std::array<std::string_view, 30> k_neutral_words = {
     "true",       "unsigned",   "variable",  "void",     "volatile", "wchar_t"};
 static_assert(std::is_sorted(k_neutral_words.begin(), k_neutral_words.end()));
 
+// The library's own objects have a few; a name with more counts as the user's.
+constexpr std::size_t k_most_references = 30;
+
 bool is_word_char(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
          c == '_' || static_cast<unsigned char>(c) >= 0x80;
@@ -39,6 +42,19 @@ bool begins_in_std(std::string_view mangled) {
   }
   return mangled.size() >= 2 && mangled[0] == 'S' &&
          std::string_view("tabsiod").find(mangled[1]) != std::string_view::npos;
+}
+
+// How often a mangled name refers back to a part of itself (S_, S1_, T_, …), or seems to. Each
+// time may double the text that comes out: 200 letters make megabytes, 400 fill any memory.
+std::size_t references_in(std::string_view mangled) {
+  std::size_t count = 0;
+  bool open = false;  // behind the letter, or the digits that follow it
+  for (const char c : mangled) {
+    if (c == '_' && open) ++count;
+    const bool is_digit = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z');
+    open = c == 'S' || c == 'T' || (open && is_digit);
+  }
+  return count;
 }
 
 // Whether every name in the text is written after "std::" or is a neutral word. Anything
@@ -72,7 +88,7 @@ bool names_only_standard_things(std::string_view text) {
 }  // namespace
 
 bool is_standard_library_only(std::string_view mangled) {
-  if (!begins_in_std(mangled)) return false;
+  if (!begins_in_std(mangled) || references_in(mangled) > k_most_references) return false;
   int status = 0;
   const std::unique_ptr<char, decltype(&std::free)> text(
       abi::__cxa_demangle(std::string(mangled).c_str(), nullptr, nullptr, &status), &std::free);

@@ -233,6 +233,7 @@ class ElfParser final {
       std::uint64_t entry = at + file.vn_aux;
       for (unsigned i = 0; i < file.vn_cnt; ++i) {
         REHOOK_ASSIGN_OR_RETURN(const auto version, load<Elf64_Vernaux>(entry, k_what));
+        REHOOK_TRY(count_version());
         REHOOK_ASSIGN_OR_RETURN(const std::string_view text, string_at(version.vna_name));
         image_.other_names_.push_back(text);
         if (version.vna_next == 0) break;
@@ -257,6 +258,7 @@ class ElfParser final {
       std::uint64_t entry = at + version.vd_aux;
       for (unsigned i = 0; i < version.vd_cnt; ++i) {
         REHOOK_ASSIGN_OR_RETURN(const auto part, load<Elf64_Verdaux>(entry, k_what));
+        REHOOK_TRY(count_version());
         REHOOK_ASSIGN_OR_RETURN(const std::string_view text, string_at(part.vda_name));
         (is_base ? image_.library_names_ : image_.other_names_).push_back(text);
         if (part.vda_next == 0) break;
@@ -266,6 +268,12 @@ class ElfParser final {
       at += version.vd_next;
     }
     return ok_status();
+  }
+
+  // Lists that share their entries could be as many as the square of the file's size.
+  Status count_version() {
+    if (++versions_ <= image_.bytes_.size() / sizeof(Elf64_Verdaux)) return ok_status();
+    return corrupt("the tables of versions have more entries than the file has room for");
   }
 
   [[nodiscard]] Result<std::string_view> string_at(std::uint64_t offset) const {
@@ -359,6 +367,7 @@ class ElfParser final {
   std::string_view dynamic_content_;
   std::map<std::int64_t, std::uint64_t> dynamic_;
   std::vector<std::uint64_t> needed_offsets_;
+  std::size_t versions_ = 0;
 };
 
 Result<ElfImage> ElfImage::parse(std::string_view bytes) {

@@ -196,6 +196,7 @@ class Parser {
   }
 
   std::string declarator(int depth) {
+    if (depth > k_deepest) return fail();
     std::string out;
     for (;;) {
       bool is_const = false, is_volatile = false;

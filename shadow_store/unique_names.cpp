@@ -61,21 +61,39 @@ void find_fixed_tails(const ElfImage& image, FixedTails& tails) {
   }
 }
 
+// Those of the names that another one ends in.
+using NameParts = std::unordered_map<std::string, std::vector<std::string>>;
+
+NameParts parts_of(const FixedTails& tails) {
+  std::set<std::size_t> lengths;
+  for (const auto& [name, tail] : tails) lengths.insert(name.size());
+  NameParts parts;
+  for (const auto& [name, tail] : tails) {
+    std::vector<std::string>& found = parts[name];
+    for (const std::size_t length : lengths) {
+      if (length == 0 || length >= name.size()) continue;
+      std::string part = name.substr(name.size() - length);
+      if (tails.contains(part)) found.push_back(std::move(part));
+    }
+  }
+  return parts;
+}
+
 // A name and one that it ends in change alike.
-void align_fixed_tails(FixedTails& tails) {
+void align_fixed_tails(FixedTails& tails, const NameParts& parts) {
   for (bool changed = true; changed;) {
     changed = false;
-    for (auto& [name, tail] : tails) {
-      for (std::size_t i = 1; i < name.size(); ++i) {
-        const auto part = tails.find(name.substr(i));
-        if (part == tails.end()) continue;
-        const std::size_t shared = std::min(tail, part->first.size());
-        if (part->second < shared) {
-          part->second = shared;
+    for (const auto& [name, found] : parts) {
+      std::size_t& tail = tails.find(name)->second;
+      for (const std::string& part : found) {
+        std::size_t& other = tails.find(part)->second;
+        const std::size_t shared = std::min(tail, part.size());
+        if (other < shared) {
+          other = shared;
           changed = true;
         }
-        if (tail < part->second) {
-          tail = part->second;
+        if (tail < other) {
+          tail = other;
           changed = true;
         }
       }
@@ -83,14 +101,13 @@ void align_fixed_tails(FixedTails& tails) {
   }
 }
 
-NamePlan plan_name(const std::string& name, const FixedTails& tails) {
+NamePlan plan_name(const std::string& name, std::size_t fixed,
+                   const std::vector<std::string>& parts) {
   NamePlan plan{name, {}, 1};
   std::set<std::size_t> straddled;  // pairs, from the end, in which another name begins
-  for (std::size_t i = 1; i < name.size(); ++i) {
-    const std::size_t rest = name.size() - i;
-    if (rest % 2 == 1 && tails.contains(name.substr(i))) straddled.insert(rest / 2);
+  for (const std::string& part : parts) {
+    if (part.size() % 2 == 1) straddled.insert(part.size() / 2);
   }
-  const std::size_t fixed = tails.find(name)->second;
   for (std::size_t pair = 0; 2 * pair + 2 <= name.size(); ++pair) {
     if (2 * pair < fixed || straddled.contains(pair)) continue;
     const std::size_t at = name.size() - 2 - 2 * pair;
@@ -161,9 +178,12 @@ Result<SymbolNames> make_symbol_names(const std::vector<const ElfImage*>& member
     for (std::string& name : unique_names(*member)) tails.emplace(std::move(name), 0);
   }
   for (const ElfImage* member : members) find_fixed_tails(*member, tails);
-  align_fixed_tails(tails);
+  const NameParts parts = parts_of(tails);
+  align_fixed_tails(tails, parts);
   std::vector<NamePlan> plans;
-  for (const auto& [name, tail] : tails) plans.push_back(plan_name(name, tails));
+  for (const auto& [name, tail] : tails) {
+    plans.push_back(plan_name(name, tail, parts.find(name)->second));
+  }
   // The shortest names first: they are the ones to run out.
   std::sort(plans.begin(), plans.end(), [](const NamePlan& left, const NamePlan& right) {
     return left.variants < right.variants;

@@ -40,10 +40,11 @@ class PeerError(Exception):
 
 @dataclass(frozen=True)
 class Process:
-    """A process that imports the package: its command, its environment."""
+    """A process that imports the package: its command, its environment, where it starts."""
 
     command: list[str]
     environment: dict[str, str]
+    folder: Path
 
     def run(self, seconds: float) -> float:
         """Import; give the seconds that it took. The package must be right."""
@@ -52,6 +53,7 @@ class Process:
             done = subprocess.run(
                 self.command,
                 env=self.environment,
+                cwd=self.folder,
                 capture_output=True,
                 text=True,
                 check=False,
@@ -85,6 +87,9 @@ class Workshop:
         self.home = home
         self.package = package
         self.headers = headers
+        # Setuptools reads the pyproject.toml of the folder in which it is started.
+        self.nowhere = home / "nowhere"
+        self.nowhere.mkdir()
 
     def environment(self, *path: Path) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("REHOOK_", "PYTHON"))}
@@ -113,7 +118,7 @@ class Workshop:
 
     def process(self, python: Path, *path: Path, before: str = "") -> Process:
         command = [str(python), "-c", importing(self.headers, before)]
-        return Process(command, self.environment(*path))
+        return Process(command, self.environment(*path), self.nowhere)
 
     def editable(self, name: str, project: Path, *settings: str) -> Process:
         """Install the project in editable mode, into an environment of its own."""
@@ -123,16 +128,20 @@ class Workshop:
         environment = {**self.environment(), "PATH": path}
         words = ["install", "--disable-pip-version-check", "--no-build-isolation", "--no-deps"]
         options = [f"--config-settings={one}" for one in settings]
-        done = subprocess.run(
-            [python, "-m", "pip", *words, *options, "--editable", project],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=SECONDS_OF_BUILD,
-        )
+        log = peer_environment.ROOT / "build" / "logs" / f"bench-editable-{name}.log"
+        with log.open("w", encoding="utf-8") as output:
+            done = subprocess.run(
+                [python, "-m", "pip", *words, *options, "--editable", project],
+                env=environment,
+                cwd=self.nowhere,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+                timeout=SECONDS_OF_BUILD,
+            )
         if done.returncode:
-            raise PeerError(f"cannot be installed: {_last_line(done)}")
+            shown = log.relative_to(peer_environment.ROOT)
+            raise PeerError(f"the package cannot be installed, see {shown}")
         process = self.process(python)
         process.environment["PATH"] = path
         return process
@@ -193,11 +202,12 @@ def _built_by_rehook(project: Project, headers: int) -> tuple[Path, int]:
         rehook.install(projects=[ROOT])
         import {PACKAGE}
         assert {PACKAGE}.count() == {headers}
-        explained = rehook.explain("{PACKAGE}._core")
-        print(json.dumps([explained.artifact, explained.inputs]))
+        build = rehook.status().projects[0]["build_dir"]
+        print(json.dumps([build, rehook.explain("{PACKAGE}._core").inputs]))
         """
     ).json
-    return Path(told[0]), int(told[1])
+    (artifact,) = Path(told[0]).glob("_core.*.so")
+    return artifact, int(told[1])
 
 
 def _measure(processes: dict[str, Process], rounds: int) -> dict[str, list[float] | str]:

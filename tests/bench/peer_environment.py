@@ -14,6 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / "build" / "bench-peers"
 PYTHON = VENV / "bin" / "python"
+# There while something is being installed: what is left of a run that was stopped is not usable.
+UNFINISHED = VENV / "unfinished"
 
 
 @functools.cache
@@ -32,9 +34,12 @@ def peer_problem(package: str) -> str:
         return ""
     with log.open("w", encoding="utf-8") as output:
         for command in commands:
+            VENV.mkdir(exist_ok=True)
+            UNFINISHED.touch()
             done = subprocess.run(
                 command, stdout=output, stderr=subprocess.STDOUT, check=False, cwd=ROOT
             )
+            UNFINISHED.unlink()
             if done.returncode:
                 return f"cannot be installed, see {log.relative_to(ROOT)}"
     return ""
@@ -56,7 +61,7 @@ def site_packages() -> Path:
 
 def _is_usable(python: Path) -> bool:
     """Tell whether the environment is there, in its place and of this Python."""
-    if not python.exists():
+    if not python.exists() or UNFINISHED.exists():
         return False
     ask = "import sys; print(sys.prefix, sys.version_info[:2])"
     done = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=False)

@@ -199,7 +199,7 @@ class Project:
         env: Mapping[str, str | None] | None = None,
         path: Sequence[str | Path] | None = None,
         check: bool = True,
-        timeout: float = 300,
+        timeout: float = 480,
         flags: Sequence[str] = (),
         bare: bool = False,
     ) -> Run:
@@ -215,7 +215,7 @@ class Project:
         return self.finish(child, check=check, timeout=timeout)
 
     def finish(
-        self, child: subprocess.Popen[str], *, check: bool = True, timeout: float = 300
+        self, child: subprocess.Popen[str], *, check: bool = True, timeout: float = 480
     ) -> Run:
         """Wait for a child of start(); `check` and `timeout` as in run()."""
         try:

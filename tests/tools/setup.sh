@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# setup.sh [package] [native] [lint] [valgrind] [asan]: brings a machine from nothing to a working tree.
+# setup.sh [package] [native] [lint] [valgrind] [asan] [fuzz]: brings a machine from nothing to a working tree.
 #   package   system packages, .venv, rehook built and installed into it
 #   native    the C++ unit tests in build/native
 #   lint      the linters
 #   valgrind  the program of that name
 #   asan      the sanitizers' libraries
+#   fuzz      the fuzzers in build/fuzz
 # Steps that are up to date are skipped. Packages are installed with apt-get when we are root or sudo
 # asks no password; otherwise the exact line to type is printed.
 source "$(dirname "$0")/common.sh"
@@ -63,6 +64,17 @@ cxx20() { has g++ && echo '#include <concepts>' | g++ -std=c++20 -x c++ -fsyntax
 # A name without a folder is what the compiler says when it has no such file.
 has_sanitizers() { has c++ && [[ $(c++ -print-file-name=libasan.so) == /* ]]; }
 
+# Whether clang++ has libFuzzer and the sanitizers, which some distributions package apart.
+has_fuzzer() {
+  has clang++ && mkdir -p build && clang++ -fsanitize=fuzzer,address,undefined -x c++ -o build/empty_fuzzer - 2>/dev/null <<'CPP'
+#include <cstddef>
+extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, std::size_t) { return 0; }
+CPP
+}
+
+# Where there is no such package, it comes with clang.
+apt_sanitizers() { if [[ -n $(apt-cache show libclang-rt-dev 2>/dev/null) ]]; then say libclang-rt-dev; fi; }
+
 apt=() dnf=()
 need() { apt+=("$1"); dnf+=("$2"); }
 
@@ -83,6 +95,11 @@ list_missing() {
   fi
   if wants valgrind; then has valgrind || need valgrind valgrind; fi
   if wants asan; then has_sanitizers || need g++ "libasan libubsan"; fi
+  if wants fuzz; then
+    has clang++ || need clang clang
+    has_fuzzer || need "$(has apt-cache && apt_sanitizers)" compiler-rt
+    has llvm-symbolizer || need llvm llvm # names in reports
+  fi
   if wants lint; then has clang-tidy || need clang-tidy clang-tools-extra; fi
   if ! is_usable .venv/bin/python && ! find_python >/dev/null; then
     if [[ -n ${PYTHON:-} ]]; then
@@ -182,8 +199,18 @@ build_native() {
   step "C++ units: build" native-build cmake --build build/native
 }
 
+# Little optimization, so that sanitizers see what the source says; asserts of the standard library.
+build_fuzzers() {
+  step "fuzzers: configure" fuzz-configure cmake -S . -B build/fuzz -G Ninja \
+    -DCMAKE_CXX_COMPILER=clang++ -DREHOOK_BUILD_FUZZERS=ON -DREHOOK_PYTHON=OFF \
+    -DREHOOK_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+    "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -gline-tables-only"
+  step "fuzzers: build" fuzz-build cmake --build build/fuzz --target rehook_fuzzers
+}
+
 install_packages
 make_venv
 install_requirements
 if wants package; then install_rehook; fi
 if wants native; then build_native; fi
+if wants fuzz; then build_fuzzers; fi
