@@ -88,7 +88,7 @@ def libraries() -> None:
                 put(f"{target}/{kind}.elf", library)
             if kind in {"gnu_hash", "versions"}:
                 put(f"private_libraries/{kind}.elf", library)
-        scopes = "namespace {0} {{".format("a" * 2000) * 90
+        scopes = f"namespace {'a' * 2000} {{" * 90
         classes = "".join(f"struct S{i} {{ int x; }};" for i in range(300))
         more = "-g -gno-column-info -fno-eliminate-unused-debug-types -Wl,-z,norelro"
         source = folder / "scopes.cpp"
