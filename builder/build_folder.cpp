@@ -97,27 +97,6 @@ Error explain_missing_tool(Error error) {
   return error;
 }
 
-// All that the tool said, and how it ended if it could not say so itself.
-std::string output_of(ProcessResult result) {
-  constexpr int k_signalled = 128;
-  if (result.exit_code > k_signalled) {
-    result.output += "rehook: the build tool was ended by signal " +
-                     std::to_string(result.exit_code - k_signalled) + "\n";
-  }
-  return std::move(result.output);
-}
-
-// Nothing is wrong with the project then.
-Error explain_killed_tool(Error error) {
-  const std::string told = killed_program(error.detail);
-  if (told.empty()) return error;
-  error.message = "a program of the build was killed: " + told;
-  error.hint = "import or reload again to build again; did the machine run out of memory?";
-  return error;
-}
-
-}  // namespace
-
 // What "build <outputs>: RERUN_CMAKE | <inputs>" makes, in the words of build.ninja.
 std::vector<std::string> outputs_of_cmake(std::string_view manifest) {
   constexpr std::string_view k_build = "\nbuild ";
@@ -138,6 +117,27 @@ std::vector<std::string> outputs_of_cmake(std::string_view manifest) {
   }
   return outputs;
 }
+
+// All that the tool said, and how it ended if it could not say so itself.
+std::string output_of(ProcessResult result) {
+  constexpr int k_signalled = 128;
+  if (result.exit_code > k_signalled) {
+    result.output += "rehook: the build tool was ended by signal " +
+                     std::to_string(result.exit_code - k_signalled) + "\n";
+  }
+  return std::move(result.output);
+}
+
+// Nothing is wrong with the project then.
+Error explain_killed_tool(Error error) {
+  const std::string told = killed_program(error.detail);
+  if (told.empty()) return error;
+  error.message = "a program of the build was killed: " + told;
+  error.hint = "import or reload again to build again; did the machine run out of memory?";
+  return error;
+}
+
+}  // namespace
 
 std::vector<std::pair<std::string, std::optional<std::string>>> tool_environment(
     const ProjectDescription& project) {

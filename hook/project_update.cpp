@@ -97,15 +97,17 @@ void ProjectUpdate::load_state() {
   publish_products();
 }
 
-void ProjectUpdate::save_state(const ProjectState& state) {
+// Best effort: without it the next process looks again, nothing worse. False when it failed.
+bool ProjectUpdate::save_state(const ProjectState& state) {
   const Path file = folder_ / "state";
-  // Best effort: without it the next process looks again, nothing worse.
-  if (!context_.fs->write_atomic(file, serialize(state)).ok()) {
+  bool saved = context_.fs->write_atomic(file, serialize(state)).ok();
+  if (!saved) {
     std::ignore = context_.fs->remove_tree(file);  // something that is no file stands there
-    std::ignore = context_.fs->write_atomic(file, serialize(state));
+    saved = context_.fs->write_atomic(file, serialize(state)).ok();
   }
   if (!context_.fs->lookup(file.c_str(), state_stat_)) state_stat_ = {};
   publish_products();
+  return saved;
 }
 
 void ProjectUpdate::save_record(const ProjectState& state) {
@@ -240,7 +242,7 @@ Result<UpdateOutcome> ProjectUpdate::update(Force force, Retry retry,
       if (now.scan.touched || std::exchange(artifact_checked_, false)) {
         // Somebody else holding the lock will save a newer one.
         auto lock = FileLock::try_acquire(folder_ / "lock", LockKind::exclusive);
-        if (lock) save_state(*state_);
+        if (lock) std::ignore = save_state(*state_);
       }
       tell_use();
       return outcome;
@@ -333,7 +335,7 @@ Result<UpdateOutcome> ProjectUpdate::update_locked(Force force, Retry retry,
   if (!status) return std::move(status).error();
   outcome.kind = UpdateOutcome::Kind::built;
   state_->build_seconds = outcome.build_seconds;
-  save_state(*state_);
+  if (save_state(*state_)) mark_folder_as_recorded();
   save_record(*state_);
   forget_failure();
   append_log(*state_, outcome);
@@ -410,15 +412,20 @@ std::optional<ProjectState> ProjectUpdate::find_in_siblings(const Look& look) {
     if (!projects || projects->size() < 2) return std::nullopt;
     if (auto git = read_git_state(root_)) family = family_of(*git, root_);
   }
+  const std::optional<Path> own_tree = tree_of(root_, family);
+  if (!own_tree) return std::nullopt;
   std::unordered_map<std::string, Input> known;
   for (const Input& input : look.current) known.emplace(input.name, input);
   for (const Path& folder : sibling_folders(*context_.fs, folder_, family)) {
     for (const Path& file : records_in(folder, "")) {
       auto record = read_record(file);
       if (!record || folder_of(record->root) != folder) continue;
-      auto moved = moved_to(*record, root_, build_dir_);
-      if (moved && matches_now(*moved, known) && artifacts_are_whole(*moved) &&
-          !names_its_tree(*context_.fs, *context_.store, *record)) {
+      const std::optional<Path> tree = tree_of(record->root, family);
+      if (!tree) continue;
+      auto moved = moved_to(*record, *tree, root_, *own_tree, build_dir_);
+      if (moved && matches_now(*moved, known) && !reads_from(*moved, *tree, *own_tree) &&
+          artifacts_are_whole(*moved) &&
+          !names_its_tree(*context_.fs, *context_.store, *record, *tree)) {
         return moved;
       }
     }
@@ -444,7 +451,7 @@ void ProjectUpdate::serve_earlier(ProjectState record) {
   record.built.insert(in_folder.begin(), in_folder.end());
   record.fingerprint = fingerprint_digest(record.inputs);
   state_ = std::move(record);
-  save_state(*state_);
+  std::ignore = save_state(*state_);
   mark_replaced(*state_);  // used again: the collector goes by that
 }
 

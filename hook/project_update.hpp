@@ -95,7 +95,7 @@ class ProjectUpdate final {
 
   void load_state();
   void publish_products();
-  void save_state(const ProjectState& state);
+  bool save_state(const ProjectState& state);
   void save_record(const ProjectState& state);
   [[nodiscard]] ValueMap values() const;
   [[nodiscard]] ValueMap values(const std::map<std::string, Path>& compilers) const;
@@ -135,6 +135,9 @@ class ProjectUpdate final {
   Status hold_store(const BuildEvents& events);
   void mark_replaced(const ProjectState& state);
   void tell_use();
+  [[nodiscard]] bool folder_is_as_recorded();
+  [[nodiscard]] bool mark_folder_as_changing();
+  void mark_folder_as_recorded();
   [[nodiscard]] std::set<Path> exchange_objects(const Look& look);
   void remember_attempt(const std::vector<Input>& current);
   void remember_failure(const Error& error, const std::vector<Input>& current);

@@ -20,6 +20,8 @@ namespace {
 // A build that keeps being overtaken by edits is given up after this many rounds.
 constexpr int k_max_rounds = 3;
 
+constexpr const char* k_changing = "changing";
+
 // Module name of an installed Python file: "<site>/pkg/_version.py" -> "pkg._version".
 std::string python_module_of(const InstalledFile& file, const CodeModel& model,
                              const std::string& install_dir) {
@@ -129,6 +131,22 @@ ProjectUpdate::Unseen ProjectUpdate::unseen_by_build_tool(const Look& look) cons
   return unseen;
 }
 
+// Between the first change of a build folder and the state that tells what became of it, a file
+// says so. Found by the next build, it means that this one was killed, canceled, or could not
+// be recorded: whatever the objects were made from, it may not be what the state says.
+bool ProjectUpdate::folder_is_as_recorded() {
+  FileStat stat;
+  return !context_.fs->lookup((folder_ / k_changing).c_str(), stat);
+}
+
+bool ProjectUpdate::mark_folder_as_changing() {
+  return context_.fs->append(folder_ / k_changing, "").ok();
+}
+
+void ProjectUpdate::mark_folder_as_recorded() {
+  std::ignore = context_.fs->remove(folder_ / k_changing, MissingOk::yes);
+}
+
 // Objects of an earlier state of the sources come back, those of the present one go aside.
 std::set<Path> ProjectUpdate::exchange_objects(const Look& look) {
   Contents was, now;
@@ -151,7 +169,7 @@ void ProjectUpdate::remember_attempt(const std::vector<Input>& current) {
       state_->built.erase(attempted);
     }
   }
-  save_state(*state_);
+  std::ignore = save_state(*state_);
 }
 
 Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& events,
@@ -187,7 +205,9 @@ Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& ev
 
   if (state_) {
     std::set<Path> kept;
-    if (role < InputRole::toolchain && force == Force::no && build_dir_ == folder_ / "build") {
+    const bool is_as_recorded = folder_is_as_recorded();
+    if (mark_folder_as_changing() && is_as_recorded && role < InputRole::toolchain &&
+        force == Force::no && build_dir_ == folder_ / "build") {
       kept = exchange_objects(look);
     }
     std::ignore = folder.forget_outputs_of(unseen.files, kept);
@@ -208,12 +228,12 @@ Status ProjectUpdate::build(const Look& look, Force force, const BuildEvents& ev
       next.modules.clear();
       next.fingerprint = fingerprint_digest(next.inputs);
       state_ = std::move(next);
-      save_state(*state_);
+      if (save_state(*state_)) mark_folder_as_recorded();
       remember_failure(status.error(), state_->inputs);
     } else {
-      if (state_ && !next.built.empty()) {
+      if (state_ && !next.inputs.empty()) {  // they were measured after the build
         for (const auto& [name, unknown] : next.built) state_->built[name] = unknown;
-        save_state(*state_);
+        if (save_state(*state_)) mark_folder_as_recorded();
       }
       remember_failure(status.error(), look.current);
     }
@@ -293,6 +313,7 @@ Status ProjectUpdate::build_until_stable(BuildFolder& folder, const ProjectDescr
     for (const ExtensionTarget& target : targets) names.push_back(target.target_name);
   }
   const std::int64_t started = now_ns();
+  std::set<std::string> each_time;  // overtaken in every round: the build itself writes them
   for (int round = 1;; ++round) {
     Status built = folder.build(model, project, names, events);
     if (!built && built.error().code != ErrorCode::failed_build) return built;
@@ -316,10 +337,12 @@ Status ProjectUpdate::build_until_stable(BuildFolder& folder, const ProjectDescr
       return built;
     }
     if (overtaken.files.empty() && overtaken.role == InputRole::compile) return ok_status();
+    const std::set<std::string> files(overtaken.files.begin(), overtaken.files.end());
+    if (round == 1) each_time = files;
+    std::erase_if(each_time, [&](const std::string& file) { return !files.contains(file); });
     if (round == k_max_rounds) {
-      const std::set<std::string> files(overtaken.files.begin(), overtaken.files.end());
       for (Input& input : next.inputs) {
-        if (!files.contains(input.name)) continue;
+        if (!files.contains(input.name) || each_time.contains(input.name)) continue;
         input.digest = {};  // differs from any content, so the next look finds a change
         input.stat = {};
       }

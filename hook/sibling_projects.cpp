@@ -1,6 +1,7 @@
 #include "hook/sibling_projects.hpp"
 
 #include <algorithm>
+#include <array>
 #include <string_view>
 #include <system_error>
 #include <tuple>
@@ -108,23 +109,48 @@ std::vector<Path> sibling_folders(FileSystem& fs, const Path& folder,
   return found;
 }
 
-std::optional<ProjectState> moved_to(ProjectState record, const Path& root,
-                                     const Path& build_dir) {
+std::optional<Path> tree_of(const Path& root, const std::string& family) {
+  const std::size_t tab = family.find('\t');
+  if (tab == std::string::npos || !family.ends_with('\n')) return std::nullopt;
+  const std::string inside = family.substr(tab + 1, family.size() - tab - 2);
+  if (inside == ".") return root;
+  const std::string& name = root.native();
+  if (!name.ends_with("/" + inside)) return std::nullopt;  // a link leads into the tree
+  return Path(name.substr(0, name.size() - inside.size() - 1));
+}
+
+std::optional<ProjectState> moved_to(ProjectState record, const Path& tree, const Path& root,
+                                     const Path& root_tree, const Path& build_dir) {
   for (const auto& [name, path] : record.python_files) {
     if (is_at_or_below(path.native(), record.build_dir)) return std::nullopt;
   }
-  move_all(record, Move({{record.build_dir, build_dir}, {record.root, root}}));
+  move_all(record, Move({{record.build_dir, build_dir}, {tree, root_tree}}));
   record.root = root;
   record.build_dir = build_dir;
   record.built.clear();
   return record;
 }
 
-bool names_its_tree(FileSystem& fs, const ArtifactStore& store, const ProjectState& record) {
+bool reads_from(const ProjectState& state, const Path& other, const Path& own) {
+  const Path there = real(other);
+  const Path here = real(own);
+  const bool own_is_inside = is_at_or_below(here.native(), there);
+  return std::any_of(state.inputs.begin(), state.inputs.end(), [&](const Input& input) {
+    if (input.kind == InputKind::value) return false;
+    const Path file = real(input.name);
+    return is_at_or_below(file.native(), there) &&
+           !(own_is_inside && is_at_or_below(file.native(), here));
+  });
+}
+
+bool names_its_tree(FileSystem& fs, const ArtifactStore& store, const ProjectState& record,
+                    const Path& tree) {
+  const std::array names = {tree.native(), real(tree).native(), record.build_dir.native()};
   const auto names_it = [&](const Digest& artifact, const Path& output) {
     const auto bytes = fs.read(store.object_path(artifact, output.filename().native()));
-    return !bytes || is_loaded_with(*bytes, record.root.native()) ||
-           is_loaded_with(*bytes, record.build_dir.native());
+    return !bytes || std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+      return is_loaded_with(*bytes, name);
+    });
   };
   return std::any_of(record.modules.begin(), record.modules.end(),
                      [&](const BuiltModule& module) {

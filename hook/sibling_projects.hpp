@@ -27,15 +27,23 @@ void remember_family(FileSystem& fs, const Path& folder, const std::string& fami
 [[nodiscard]] std::vector<Path> sibling_folders(FileSystem& fs, const Path& folder,
                                                 const std::string& family);
 
-// The same build as if it had been made in `root` with the build folder `build_dir`. Nothing,
-// when it can't be told from the record alone: the build folder has Python files of the
-// package.
-[[nodiscard]] std::optional<ProjectState> moved_to(ProjectState record, const Path& root,
+// The working tree that the project in `root` is part of; nothing, when its name does not tell.
+[[nodiscard]] std::optional<Path> tree_of(const Path& root, const std::string& family);
+
+// The same build as if it had been made in `root` with the build folder `build_dir`: what is in
+// the record's working tree is looked for in that of `root`. Nothing, when it can't be told
+// from the record alone: the build folder has Python files of the package.
+[[nodiscard]] std::optional<ProjectState> moved_to(ProjectState record, const Path& tree,
+                                                   const Path& root, const Path& root_tree,
                                                    const Path& build_dir);
+
+// Whether any input is in the working tree `other` after all, by whatever name or link, and not
+// in `own`.
+[[nodiscard]] bool reads_from(const ProjectState& state, const Path& other, const Path& own);
 
 // Whether something that is loaded of the build holds the name of its tree, as __FILE__, a
 // definition or a RUNPATH put it there; also when that can't be read.
 [[nodiscard]] bool names_its_tree(FileSystem& fs, const ArtifactStore& store,
-                                  const ProjectState& record);
+                                  const ProjectState& record, const Path& tree);
 
 }  // namespace rehook

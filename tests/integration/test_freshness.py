@@ -615,6 +615,30 @@ def test_the_first_build_is_killed_half_way(tmp_path):
     assert result == ONE | {"core": 2, "other": 2, "lib": 2}
 
 
+def test_a_later_build_is_killed_before_its_beginning_is_recorded(parts):
+    """Objects of the earlier state are back already; they must not pass for those of the other."""
+    parts.run(HELPERS + "put('core', 2)\nrehook.reload()")
+    parts.run(HELPERS + "put('core', 1)\nassert rehook.reload().reused == 1")
+    (state,) = parts.store.glob("projects/*/*/state")
+    before = state.read_bytes()
+    gate = parts.hold_compilers()
+    child = parts.start(HELPERS + "put('other', 2)\nrehook.reload()")
+    pids = gate.wait()
+    parts.kill(child)
+    wait_until_gone(pids)
+    gate.remove()
+    state.write_bytes(before)  # as if killed a moment earlier
+    changing = state.with_name("changing")
+    assert changing.exists()
+    parts.forget()
+    result = parts.run(HELPERS + "print(json.dumps([values(), compiled()]))").json
+    assert result == [ONE | {"other": 2}, ["core.c", "other.c"]]
+    assert not changing.exists()
+    parts.run(HELPERS + "put('core', 2)\nput('other', 1)\nassert rehook.reload().reused == 1")
+    result = parts.run(HELPERS + "put('other', 3)\nrehook.reload()\nprint(json.dumps(values()))")
+    assert result.json == ONE | {"core": 2, "other": 3}
+
+
 # ------------------------------------------------------------ git
 
 

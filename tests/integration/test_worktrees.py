@@ -135,6 +135,44 @@ def test_what_has_the_name_of_its_tree_inside(tmp_path, name):
     assert look(tree, other) == [1, 1, []]
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_sources_outside_of_the_project_are_the_trees_own(tmp_path, link):
+    """A project in a folder of its repository: what it compiles from beside it counts, too."""
+    changes = {
+        "python/CMakeLists.txt": cmake_lists(
+            "box",
+            """
+            python_add_library(_core MODULE WITH_SOABI core.c ../src/part.c)
+            target_include_directories(_core PRIVATE ../src)
+            """,
+        ),
+        "python/core.c": BOX["core.c"],
+        "python/box/__init__.py": BOX["box/__init__.py"],
+        "src/part.c": BOX["part.c"],
+        "src/part.h": BOX["part.h"],
+    }
+    tree = repository(tmp_path, changes)
+    assert look(tree, tree.root / "python") == [1, 1, ["core.c", "part.c"]]
+    other = worktree(tree)
+    here = other / "python"
+    if link:
+        (tree.home / "link").symlink_to(other)
+        here = tree.home / "link" / "python"
+    edit(other / "src" / "part.c", "return 1", "return 6")
+    assert look(tree, here)[:2] == [1, 6]
+    edit(other / "src" / "part.c", "return 6", "return 1")
+    assert look(tree, here) == [1, 1, []]
+
+
+def test_a_tree_that_reads_another_ones_files(tree):
+    """Through a link that leads into it: what is read there may change under both."""
+    look(tree, tree.root)
+    other = worktree(tree)
+    (other / "part.h").unlink()
+    (other / "part.h").symlink_to(tree.path("part.h"))
+    assert look(tree, other) == [1, 1, ["core.c", "part.c"]]
+
+
 def test_a_copy_that_is_no_working_tree(tree):
     """Nothing says that it is the same project."""
     look(tree, tree.root)
